@@ -1,0 +1,409 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * One database on the loop: see managed.h.
+ *
+ * Happy path: the one-shot watch on the -wal fires, the mapped index is looked at until the commit is published, a step
+ * is submitted at once if a replica has a token (else when enough has come together), its segments go to the replicas,
+ * the watch is armed again, and after 200 ms of quiet the step that lets the WAL go follows by its timer. While frames
+ * wait to be copied and the index stands still, the locks of other processes are looked at: an application may insist
+ * on a checkpoint.
+ *
+ * Failure modes: no inotify watch to be had (the look once a monitor interval finds the change); an index that is being
+ * written for more than a few milliseconds (the step heals it). */
+#include "daemon/managed.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+
+enum {
+	POLL_FIRST_US = 40,
+	POLL_MOST_US = 1000,
+	POLL_FOR_US = 30000,
+	BUSY_FRAMES = 300,
+	BUSY_US = 20000,
+	BUSY_LOOK_US = 2000,
+	PROBE_US = 6000,
+	TORN_US = 3000,
+	DROP_MANY = 64,
+};
+
+static int step_run(struct task *t)
+{
+	struct managed *m = OWNER_OF(t, struct managed, task);
+	db_step(&m->db, &m->order, &m->report);
+	return 0;
+}
+
+static void load_spool(struct managed *m)
+{
+	struct err e = ERR_INIT;
+	struct spool_segment *list = NULL;
+	m->loaded = true;
+	if (db_load_spool(&m->db, &list, &e) < 0)
+		log_error("spool cannot be read", L_S("db", m->conf->path), L_S("error", e.text));
+	/* Older generations first; the current one last. */
+	struct spool_segment *old = NULL, **old_end = &old, *now = NULL, **now_end = &now;
+	for (struct spool_segment *next; list; list = next) {
+		next = list->next;
+		list->next = NULL;
+		struct spool_segment ***end =
+			generation_equal(&list->generation, &m->db.cap.at.generation) ? &now_end : &old_end;
+		**end = list;
+		*end = &list->next;
+	}
+	*old_end = now;
+	m->segs = old;
+	/* What this very step captured is in the spool as well and was loaded with it. */
+	while (m->report.fresh) {
+		struct spool_segment *s = m->report.fresh;
+		m->report.fresh = s->next;
+		spool_segment_free(s);
+	}
+	for (struct spool_segment *s = m->segs; s; s = s->next) {
+		m->segs_last = s;
+		m->segs_bytes += s->stored_bytes;
+	}
+	for (size_t i = 0; i < m->ships_n; i++)
+		m->ships[i].cursor = m->segs;
+}
+
+static void take_fresh(struct managed *m)
+{
+	struct spool_segment *first = m->report.fresh;
+	m->report.fresh = NULL;
+	if (!first)
+		return;
+	if (m->segs_last)
+		m->segs_last->next = first;
+	else
+		m->segs = first;
+	for (struct spool_segment *s = first; s; s = s->next) {
+		m->segs_last = s;
+		m->segs_bytes += s->stored_bytes;
+	}
+	for (size_t i = 0; i < m->ships_n; i++)
+		ship_offer(&m->ships[i], first);
+}
+
+static void step_done(struct task *t)
+{
+	struct managed *m = OWNER_OF(t, struct managed, task);
+	m->out = false;
+	m->ready = true;
+	m->order.remove = NULL;
+	m->due_us = m->report.due_us;
+	if (m->report.generation_began) {
+		m->born = m->db.cap.at.generation;
+		m->begin = NULL;
+	}
+	m->generation = m->db.cap.at.generation;
+	m->captured = (struct position){ m->db.cap.at.index, m->db.cap.at.chain.offset };
+	if (m->report.opened && !m->loaded)
+		load_spool(m);
+	else
+		take_fresh(m);
+	if (m->order.stop)
+		m->stepped_to_stop = true;
+	snap_step_done(m, m->report.pinned);
+	managed_mark(m);
+}
+
+static void submit_step(struct managed *m, int64_t now_us)
+{
+	m->order = (struct db_order){ .walk = m->walk,
+				      .stop = m->en->stopping,
+				      .begin = m->begin,
+				      .remove = m->drop };
+	if (m->snap && m->snap->phase == SNAP_WANTED && !m->en->stopping) {
+		m->order.pin = true;
+		m->order.snapshot = &m->snap->s;
+	}
+	m->drop = NULL;
+	m->drop_n = 0;
+	m->walk = m->sweep = false;
+	m->step_us = now_us;
+	m->torn_us = 0;
+	m->out = true;
+	m->task = (struct task){ .run = step_run, .done = step_done, .class = TASK_QUICK, .urgent = true };
+	engine_submit(m->en, &m->task);
+}
+
+static void timer_fired(struct loop_timer *t)
+{
+	managed_mark(OWNER_OF(t, struct managed, timer));
+}
+
+/* The WAL was written to: from now on the commit is about to be published. */
+static void wal_changed(struct watch *w, uint32_t mask, const char *name)
+{
+	struct managed *m = OWNER_OF(w, struct managed, watch);
+	(void)mask;
+	(void)name;
+	m->watching = false;
+	m->poll_us = POLL_FIRST_US;
+	m->poll_until_us = mono_us() + POLL_FOR_US;
+	managed_mark(m);
+}
+
+static bool arm(struct managed *m)
+{
+	struct err e;
+	const char *path = db_wal_path(&m->db);
+	if (m->watching || !m->en->watcher || !path)
+		return false;
+	m->watching = watch_arm(m->en->watcher, &m->watch, path, WATCH_WRITES, &e) == 0;
+	return m->watching;
+}
+
+static int64_t sooner(int64_t a, int64_t b)
+{
+	return a == 0 || (b != 0 && b < a) ? b : a;
+}
+
+static bool any_token(struct managed *m, int64_t now_us)
+{
+	for (size_t i = 0; i < m->ships_n; i++)
+		if (ship_has_token(&m->ships[i], now_us))
+			return true;
+	return false;
+}
+
+/* The index says that there is something new. Returns when to look again, 0: a step was submitted. */
+static int64_t turn_changed(struct managed *m, uint64_t new_frames, int64_t now_us)
+{
+	bool enough = new_frames == 0 || new_frames >= BUSY_FRAMES || now_us - m->step_us >= BUSY_US;
+	if (enough || any_token(m, now_us)) {
+		submit_step(m, now_us);
+		return 0;
+	}
+	return now_us + BUSY_LOOK_US;
+}
+
+/* Nothing new. Returns when to look again, 0: only an event or nothing. */
+static int64_t turn_same(struct managed *m, int64_t now_us)
+{
+	int64_t next_us = m->due_us;
+	if (now_us < m->poll_until_us) {
+		next_us = sooner(next_us, now_us + m->poll_us);
+		m->poll_us = m->poll_us * 3 / 2 < POLL_MOST_US ? m->poll_us * 3 / 2 : POLL_MOST_US;
+	} else if (arm(m)) {
+		uint64_t frames; /* something may have come between the look and the arming */
+		if (db_look(&m->db, &frames) != DB_LOOK_SAME)
+			return now_us;
+	}
+	if (!db_has_backlog(&m->db))
+		return next_us;
+	int pid;
+	if (now_us >= m->probe_us) {
+		m->probe_us = now_us + PROBE_US;
+		if (now_us - m->step_us >= PROBE_US / 2 && relay_foreign_checkpoint(&m->db.relay, &pid)) {
+			m->walk = true;
+			submit_step(m, now_us);
+			return 0;
+		}
+	}
+	return sooner(next_us, m->probe_us);
+}
+
+static int64_t turn_db(struct managed *m, int64_t now_us)
+{
+	uint64_t frames;
+	if (m->out)
+		return 0;
+	bool pin = m->snap && m->snap->phase == SNAP_WANTED;
+	if (m->begin || m->sweep || m->drop_n >= DROP_MANY || (m->due_us && now_us >= m->due_us) || !m->ready ||
+	    (pin && now_us - m->step_us >= BUSY_LOOK_US)) {
+		submit_step(m, now_us);
+		return 0;
+	}
+	switch (db_look(&m->db, &frames)) {
+	case DB_LOOK_CHANGED:
+		m->torn_us = 0;
+		return turn_changed(m, frames, now_us);
+	case DB_LOOK_TORN:
+		if (!m->torn_us)
+			m->torn_us = now_us;
+		if (now_us - m->torn_us > TORN_US) {
+			submit_step(m, now_us);
+			return 0;
+		}
+		return now_us + 100;
+	case DB_LOOK_SAME:
+		m->torn_us = 0;
+		return pin ? sooner(turn_same(m, now_us), m->step_us + BUSY_LOOK_US) : turn_same(m, now_us);
+	case DB_LOOK_NONE:
+	default:
+		return m->due_us;
+	}
+}
+
+/* Segments that everybody has passed leave the list; the next step removes them from the spool. */
+static void trim(struct managed *m)
+{
+	while (m->segs) {
+		struct spool_segment *s = m->segs;
+		for (size_t i = 0; i < m->ships_n; i++)
+			if (m->ships[i].cursor == s || !m->ships[i].attached)
+				return;
+		m->segs = s->next;
+		if (!m->segs)
+			m->segs_last = NULL;
+		m->segs_bytes -= s->stored_bytes;
+		s->next = m->drop;
+		m->drop = s;
+		m->drop_n++;
+	}
+}
+
+/* Before the quota makes a gap for all: a replica that fails for long while another one gets on starts anew. */
+static void drop_laggards(struct managed *m)
+{
+	bool someone = false; /* gets on */
+	if (m->segs_bytes < m->db.o.spool_quota_bytes / 4 * 3)
+		return;
+	for (size_t i = 0; i < m->ships_n; i++)
+		someone = someone || (m->ships[i].misses == 0 && m->ships[i].cursor != m->segs);
+	for (size_t i = 0; someone && i < m->ships_n; i++) {
+		struct shipper *s = &m->ships[i];
+		if (s->job != SHIP_NONE || s->held || s->misses == 0 || (s->attached && s->cursor != m->segs))
+			continue;
+		log_warn("replica lags too far behind and will start anew with a snapshot", L_S("db", m->conf->path),
+			 L_S("replica", s->r.name), L_I("spool_bytes", m->segs_bytes));
+		s->cursor = NULL;
+		s->paid = NULL;
+		s->attached = s->lagged = true;
+		s->r.generation = (struct generation){ "" };
+	}
+}
+
+static bool all_done(struct managed *m)
+{
+	for (size_t i = 0; i < m->ships_n; i++)
+		if (!ship_done(&m->ships[i]))
+			return false;
+	return true;
+}
+
+/* After the signal: a last step, everything to the replicas, then the segments go. */
+static int64_t turn_stopping(struct managed *m, int64_t now_us)
+{
+	if (m->out || (m->snap && m->snap->out))
+		return 0;
+	snap_cancel(m);
+	if (!m->stepped_to_stop) {
+		submit_step(m, now_us);
+		return 0;
+	}
+	int64_t next_us = 0;
+	for (size_t i = 0; i < m->ships_n; i++)
+		next_us = sooner(next_us, ship_turn(&m->ships[i], now_us));
+	trim(m);
+	if (all_done(m) && m->drop) {
+		submit_step(m, now_us); /* nothing is open any more: it only removes */
+		return 0;
+	}
+	m->finished = all_done(m);
+	return next_us;
+}
+
+void managed_turn(struct managed *m)
+{
+	int64_t now_us = mono_us(), next_us;
+	if (m->finished)
+		return;
+	if (m->en->stopping) {
+		next_us = turn_stopping(m, now_us);
+	} else {
+		next_us = turn_db(m, now_us);
+		for (size_t i = 0; i < m->ships_n; i++)
+			next_us = sooner(next_us, ship_turn(&m->ships[i], now_us));
+		next_us = sooner(next_us, snap_turn(m, now_us));
+		trim(m);
+		drop_laggards(m);
+	}
+	if (next_us)
+		loop_timer_set(m->en->loop, &m->timer, next_us);
+	else
+		loop_timer_cancel(m->en->loop, &m->timer);
+}
+
+void managed_mark(struct managed *m)
+{
+	if (m->marked)
+		return;
+	m->marked = true;
+	m->mark_next = m->en->marked;
+	m->en->marked = m;
+}
+
+void engine_submit(struct engine *en, struct task *t)
+{
+	struct err e;
+	if (pool_submit(en->pool, t, &e) == 0)
+		return;
+	/* Not a single thread can be made: this one does it, slowly, rather than not at all. */
+	log_warn("no worker thread; working on the loop", L_S("error", e.text));
+	t->rc = t->run(t);
+	t->done(t);
+}
+
+int managed_init(struct managed *m, struct engine *en, const struct conf_db *conf, struct err *e)
+{
+	char meta[PATH_BYTES];
+	*m = (struct managed){ .en = en, .conf = conf, .watch.changed = wal_changed };
+	m->timer.fire = timer_fired;
+	if (conf_meta_dir(conf, meta, e) < 0)
+		return -1;
+	m->meta_dir = strdup(meta);
+	m->ships = calloc(conf->replicas_n ? conf->replicas_n : 1, sizeof *m->ships);
+	if (!m->meta_dir || !m->ships)
+		return err_set(e, ERR_FAIL, "no memory");
+	struct db_options o = { .path = conf->path,
+				.meta_dir = m->meta_dir,
+				.min_checkpoint_pages = conf->min_checkpoint_pages,
+				.max_checkpoint_pages = conf->max_checkpoint_pages,
+				.checkpoint_interval_us = conf->checkpoint_interval_us,
+				.spool_quota_bytes = 1ull << 30,
+				.wal_cap_bytes = 1ull << 30 };
+	if (db_init(&m->db, &o, e) < 0)
+		return -1;
+	for (size_t i = 0; i < conf->replicas_n; i++) {
+		ship_init(&m->ships[i], m, &conf->replicas[i]);
+		m->ships_n++;
+		if (replica_open(&m->ships[i].r, e) < 0)
+			return err_wrap(e, "%s: replica %s", conf->path, m->ships[i].r.name);
+	}
+	return 0;
+}
+
+static void free_segments(struct spool_segment *s)
+{
+	while (s) {
+		struct spool_segment *next = s->next;
+		spool_segment_free(s);
+		s = next;
+	}
+}
+
+void managed_fini(struct managed *m)
+{
+	if (!m->en)
+		return;
+	if (m->en->watcher)
+		watch_cancel(m->en->watcher, &m->watch);
+	loop_timer_cancel(m->en->loop, &m->timer);
+	snap_cancel(m);
+	for (size_t i = 0; i < m->ships_n; i++) {
+		replica_fini(&m->ships[i].r);
+		free(m->ships[i].batch);
+	}
+	db_fini(&m->db);
+	free_segments(m->segs);
+	free_segments(m->drop);
+	free_segments(m->report.fresh);
+	free(m->ships);
+	free(m->meta_dir);
+}

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the loop thread knows of one database and its replicas, and the decisions: which job is due. Everything here is
+ * the loop's; jobs get what they need and nobody touches it until they are done. */
+#ifndef WB_DAEMON_MANAGED_H
+#define WB_DAEMON_MANAGED_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "conf/conf.h"
+#include "db/db.h"
+#include "db/replica.h"
+#include "rt/loop.h"
+#include "rt/pool.h"
+#include "rt/watch.h"
+
+/* The struct that the loop's or the pool's part is embedded in. */
+#define OWNER_OF(p, type, member) ((type *)(void *)((char *)(p) - offsetof(type, member)))
+
+struct managed;
+
+/* What all databases share. */
+struct engine {
+	struct loop *loop;
+	struct pool *pool;
+	struct watcher *watcher; /* NULL: polling only */
+	struct managed *marked;  /* to be looked at this turn */
+	unsigned snapshots_out, snapshots_max;
+	bool stopping;
+};
+
+enum ship_job { SHIP_NONE, SHIP_ATTACH, SHIP_OBJECT, SHIP_SETTLE, SHIP_RETAIN };
+enum { SHIP_BATCH = 64, SHIP_BATCH_BYTES = 64 << 20 };
+
+/* One replica as the loop sees it. */
+struct shipper {
+	struct managed *m;
+	const struct conf_replica *conf;
+	struct replica r;
+	struct task task;
+	enum ship_job job; /* that is out; NONE: nothing is */
+	bool held;         /* a snapshot is being published with it */
+	bool attached;     /* what it holds of r.generation is known */
+	bool any;          /* of SHIP_ATTACH: there was something */
+	bool lagged;       /* it starts again with the next WAL index and a snapshot */
+	int rc;
+	struct err e;
+	struct generation target; /* of SHIP_ATTACH */
+	struct spool_segment *cursor; /* first segment that it has not passed; NULL: none */
+	const struct spool_segment **batch; /* of SHIP_OBJECT, while it is out */
+	size_t batch_n;
+	const struct spool_segment *paid; /* through this one the last token has paid; NULL: nothing is paid ahead */
+	double tokens;
+	int64_t tokens_us, retry_us, retain_us, shipped_us;
+	unsigned misses;
+};
+
+enum snap_phase { SNAP_NONE, SNAP_WANTED, SNAP_COPY, SNAP_COPIED, SNAP_SHIP, SNAP_PUBLISH };
+
+struct snap {
+	struct managed *m;
+	enum snap_phase phase;
+	struct snapshot s;
+	struct snapshot_out *outs;
+	struct shipper **to; /* one for each of outs */
+	size_t n;
+	struct position usable_from;
+	struct generation generation; /* that it was wanted for */
+	struct task task;
+	int64_t since_us;
+	bool out;
+};
+
+struct managed {
+	struct engine *en;
+	const struct conf_db *conf;
+	char *meta_dir;
+	struct db db;
+	struct task task;
+	struct db_order order;
+	struct db_report report;
+	bool out;    /* a step is */
+	bool ready;  /* the first step is over: it is open, waits, or is broken */
+	bool loaded; /* the spool of earlier runs is in the list */
+	bool walk, sweep, stepped_to_stop;
+	const char *begin; /* reason for a new generation that the next step is to begin */
+
+	struct generation generation; /* as of the last step */
+	struct position captured;
+	struct generation born; /* the newest generation that began in this run: replicas have nothing of it */
+
+	struct loop_timer timer;
+	struct watch watch;
+	bool watching;
+	int64_t due_us, step_us, poll_us, poll_until_us, probe_us, torn_us;
+
+	struct spool_segment *segs, *segs_last; /* ready, oldest first */
+	struct spool_segment *drop;             /* everybody has them: the next step removes them */
+	size_t drop_n;
+	uint64_t segs_bytes;
+
+	struct shipper *ships;
+	size_t ships_n;
+	struct snap *snap; /* while one is wanted or made */
+	struct managed *mark_next;
+	bool marked, finished; /* finished: stopped, all shipped and let go */
+};
+
+void engine_submit(struct engine *en, struct task *t);
+int managed_init(struct managed *m, struct engine *en, const struct conf_db *conf, struct err *e);
+void managed_fini(struct managed *m);
+void managed_mark(struct managed *m); /* something happened: look at it this turn */
+void managed_turn(struct managed *m); /* picks what is due; called for the marked ones */
+
+/* ship.c */
+void ship_init(struct shipper *s, struct managed *m, const struct conf_replica *conf);
+/* Submits what is due for the replica. Returns the monotonic time of the next look, 0: none needed. */
+int64_t ship_turn(struct shipper *s, int64_t now_us);
+bool ship_has_token(struct shipper *s, int64_t now_us);
+bool ship_done(const struct shipper *s); /* it has everything, and nothing is out */
+/* New segments are at the end of the list from `first` on. */
+void ship_offer(struct shipper *s, struct spool_segment *first);
+
+/* snap.c */
+int64_t snap_turn(struct managed *m, int64_t now_us);
+void snap_step_done(struct managed *m, bool pinned);
+void snap_cancel(struct managed *m);
+
+#endif

@@ -1,0 +1,364 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Shipping on the leading edge. One token comes each sync interval, up to 60 are saved, and one pays for all that is
+ * ready when it is spent: after a quiet time a commit is away at once, and in the long run a busy database is shipped
+ * once an interval. Segments of one WAL index that are due together go out as one object (the format has no object that
+ * spans two).
+ *
+ * Happy path: attach (what does the replica hold of this generation?), then object after object; when it is quiet the
+ * index object is settled; once in a retention check interval retention runs.
+ *
+ * Failure modes: a job fails (backoff with jitter, independent of new commits; said at the 1st, 2nd, 4th, 8th … time);
+ * the replica lacks something that is in neither spool nor WAL, or holds what we never shipped (a new generation). */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "daemon/managed.h"
+
+enum {
+	TOKENS_MOST = 60,
+	RETRY_FIRST_US = 250000,
+	RETRY_MOST_US = 30000000,
+	SETTLE_AFTER_US = 1500000,
+};
+
+void ship_init(struct shipper *s, struct managed *m, const struct conf_replica *conf)
+{
+	*s = (struct shipper){ .m = m, .conf = conf, .tokens = TOKENS_MOST };
+	s->r = (struct replica){ .db_path = m->conf->path,
+				 .name = conf->name,
+				 .url = conf->url ? conf->url : conf->path,
+				 .owner = owner_of(m->conf->path),
+				 .retention_us = conf->retention_us,
+				 .snapshot_interval_us = conf->snapshot_interval_us };
+}
+
+bool ship_has_token(struct shipper *s, int64_t now_us)
+{
+	int64_t interval_us = s->conf->sync_interval_us;
+	if (interval_us <= 0 || s->paid)
+		return true;
+	if (s->tokens_us && now_us > s->tokens_us)
+		s->tokens += (double)(now_us - s->tokens_us) / (double)interval_us;
+	s->tokens_us = now_us;
+	if (s->tokens > TOKENS_MOST)
+		s->tokens = TOKENS_MOST;
+	return s->tokens >= 1;
+}
+
+bool ship_done(const struct shipper *s)
+{
+	bool all = !s->cursor && !s->r.doc_dirty;
+	return s->job == SHIP_NONE && !s->held && (generation_none(&s->m->generation) || (all && s->attached));
+}
+
+static int run(struct task *t)
+{
+	struct shipper *s = OWNER_OF(t, struct shipper, task);
+	switch (s->job) {
+	case SHIP_ATTACH:
+		s->rc = replica_attach(&s->r, &s->target, &s->any, &s->e);
+		break;
+	case SHIP_OBJECT:
+		s->rc = replica_ship(&s->r, &s->m->db.cap.spool, s->batch, s->batch_n, &s->e);
+		if (s->rc == 0)
+			s->rc = replica_settle(&s->r, false, &s->e);
+		break;
+	case SHIP_SETTLE:
+		s->rc = replica_settle(&s->r, true, &s->e);
+		break;
+	case SHIP_RETAIN:
+		s->rc = replica_retain(&s->r, wall_us(), &s->e);
+		break;
+	case SHIP_NONE:
+	default:
+		break;
+	}
+	return s->rc;
+}
+
+static void failed(struct shipper *s, int64_t now_us)
+{
+	int64_t wait_us = RETRY_FIRST_US << (s->misses < 7 ? s->misses : 7);
+	if (wait_us > RETRY_MOST_US)
+		wait_us = RETRY_MOST_US;
+	s->misses++;
+	s->r.errors++;
+	s->retry_us = now_us + wait_us * 3 / 4 + (int64_t)(drand48() * (double)wait_us / 2);
+	if ((s->misses & (s->misses - 1)) == 0)
+		log_error("replica is not reached; trying again", L_S("db", s->m->conf->path),
+			  L_S("replica", s->r.name), L_S("error", s->e.text), L_I("tries", s->misses));
+}
+
+static bool same_generation(const struct spool_segment *g, const struct generation *h)
+{
+	return generation_equal(&g->generation, h);
+}
+
+static bool continues(struct position at, const struct spool_segment *g)
+{
+	return position_compare(at, g->at) == 0 || (g->at.index == at.index + 1 && g->at.offset == 0);
+}
+
+static void start_anew(struct shipper *s, const char *why)
+{
+	log_warn("a new generation will begin because of a replica", L_S("db", s->m->conf->path),
+		 L_S("replica", s->r.name), L_S("reason", why));
+	s->m->begin = why;
+	s->paid = NULL;
+	s->attached = true;
+	s->r.generation = (struct generation){ "" };
+	s->cursor = NULL; /* waits for the first segment of the new one */
+}
+
+static void skip_generation(struct shipper *s)
+{
+	struct generation g = s->cursor->generation;
+	s->paid = NULL;
+	while (s->cursor && same_generation(s->cursor, &g))
+		s->cursor = s->cursor->next;
+}
+
+static struct spool_segment *first_of(struct shipper *s, const struct generation *g)
+{
+	struct spool_segment *at = s->cursor;
+	while (at && !same_generation(at, g))
+		at = at->next;
+	return at;
+}
+
+/* Of an older generation: go on where it ends if the replica has it, else leave it. */
+static void attached_old(struct shipper *s)
+{
+	while (s->cursor && same_generation(s->cursor, &s->target) &&
+	       (s->cursor->at.index < s->r.at.index ||
+		(s->cursor->at.index == s->r.at.index && s->cursor->end <= s->r.at.offset)))
+		s->cursor = s->cursor->next;
+	if (!s->cursor || !same_generation(s->cursor, &s->target))
+		return;
+	if (s->any && s->r.snapshots_n > 0 && continues(s->r.at, s->cursor))
+		return;
+	log_warn("the end of an older generation cannot be added to this replica", L_S("db", s->m->conf->path),
+		 L_S("replica", s->r.name), L_S("generation", s->target.name));
+	skip_generation(s);
+}
+
+/* Of the current generation: does what it holds meet what we have? */
+static void attached_current(struct shipper *s)
+{
+	struct managed *m = s->m;
+	struct spool_segment *g = first_of(s, &s->target);
+	if (!s->any) {
+		struct position zero = { m->captured.index, 0 };
+		if (g && g->at.offset == 0)
+			zero = g->at;
+		else if (g || m->captured.offset > 0) {
+			start_anew(s, "a replica has nothing of the generation, and its beginning is gone here");
+			return;
+		}
+		replica_rebase(&s->r, &s->target, zero);
+		s->cursor = g;
+		return;
+	}
+	if (position_compare(s->r.at, m->captured) > 0) {
+		start_anew(s, "a replica is ahead of what was captured here");
+		return;
+	}
+	while (g && position_compare((struct position){ g->at.index, g->end }, s->r.at) <= 0)
+		g = g->next;
+	s->cursor = g;
+	bool meets = g ? continues(s->r.at, g) :
+			 position_compare(s->r.at, m->captured) == 0 ||
+				 (m->captured.index == s->r.at.index + 1 && m->captured.offset == 0);
+	if (!meets)
+		start_anew(s, "a replica lacks what is gone here");
+}
+
+static void finish_attach(struct shipper *s)
+{
+	if (s->m->out) {
+		/* A step may be capturing right now: decide when it is over (attached stays false). */
+		s->r.generation = (struct generation){ "" };
+		return;
+	}
+	s->attached = true;
+	if (generation_equal(&s->target, &s->m->generation))
+		attached_current(s);
+	else
+		attached_old(s);
+}
+
+static void finish_object(struct shipper *s, int64_t now_us)
+{
+	size_t n = s->batch_n;
+	s->shipped_us = now_us;
+	/* replica_ship moves r.at when the object is there, also when its index could not be written. */
+	const struct spool_segment *last = s->batch[n - 1];
+	if (position_compare(s->r.at, (struct position){ last->at.index, last->end }) != 0)
+		return;
+	for (size_t i = 0; i < n; i++) {
+		if (s->cursor == s->paid)
+			s->paid = NULL;
+		s->cursor = s->cursor->next;
+	}
+	log_debug("segment written", L_S("db", s->m->conf->path), L_S("replica", s->r.name),
+		  L_I("index", last->at.index), L_I("offset", last->end));
+}
+
+static void done(struct task *t)
+{
+	struct shipper *s = OWNER_OF(t, struct shipper, task);
+	enum ship_job was = s->job;
+	int64_t now_us = mono_us();
+	s->job = SHIP_NONE;
+	if (was == SHIP_ATTACH && s->rc == 0)
+		finish_attach(s);
+	if (was == SHIP_OBJECT)
+		finish_object(s, now_us);
+	if (s->rc < 0) {
+		failed(s, now_us);
+	} else {
+		if (s->misses)
+			log_info("replica is reached again", L_S("db", s->m->conf->path), L_S("replica", s->r.name),
+				 L_I("tries", s->misses));
+		s->misses = 0;
+		s->retry_us = 0;
+	}
+	if (was == SHIP_RETAIN && s->rc == 0)
+		s->retain_us = now_us + s->conf->retention_check_interval_us;
+	managed_mark(s->m);
+}
+
+static void submit(struct shipper *s, enum ship_job job)
+{
+	s->job = job;
+	s->rc = 0;
+	s->e = ERR_INIT;
+	s->task = (struct task){ .run = run, .done = done, .class = TASK_QUICK };
+	engine_submit(s->m->en, &s->task);
+}
+
+void ship_offer(struct shipper *s, struct spool_segment *first)
+{
+	if (s->cursor)
+		return;
+	/* One that waits for a beginning does not take what comes before it. */
+	if (s->attached && generation_none(&s->r.generation))
+		while (first && (first->at.offset != 0 || !same_generation(first, &s->m->generation)))
+			first = first->next;
+	s->cursor = first;
+}
+
+static void submit_object(struct shipper *s)
+{
+	uint64_t plain = 0;
+	if (!s->batch)
+		s->batch = calloc(SHIP_BATCH, sizeof *s->batch);
+	if (!s->batch)
+		return;
+	s->batch_n = 0;
+	for (struct spool_segment *g = s->cursor; g && s->batch_n < SHIP_BATCH && plain < SHIP_BATCH_BYTES; g = g->next) {
+		if (s->batch_n > 0) {
+			const struct spool_segment *before = s->batch[s->batch_n - 1];
+			if (!same_generation(g, &before->generation) || g->at.index != before->at.index ||
+			    g->at.offset != before->end)
+				break;
+		}
+		s->batch[s->batch_n++] = g;
+		plain += g->end - g->at.offset;
+	}
+	submit(s, SHIP_OBJECT);
+}
+
+/* The generation that the replica is to be in next, or none when nothing is to be done. */
+static bool needs_attach(struct shipper *s, struct generation *ret)
+{
+	struct managed *m = s->m;
+	*ret = s->cursor ? s->cursor->generation : m->generation;
+	if (generation_none(ret))
+		return false;
+	if (s->attached && generation_equal(&s->r.generation, ret))
+		return false;
+	return true;
+}
+
+/* Into another generation. One that was born in this run is empty everywhere: no store is asked. */
+static bool enter_generation(struct shipper *s, const struct generation *g)
+{
+	struct managed *m = s->m;
+	if (generation_equal(g, &m->born)) {
+		struct position zero = { m->captured.index, 0 };
+		if (s->cursor)
+			zero = s->cursor->at;
+		if (zero.offset == 0 && (s->cursor || m->captured.offset == 0)) {
+			replica_rebase(&s->r, g, zero);
+			s->attached = true;
+			return true;
+		}
+		if (!m->begin)
+			start_anew(s, "a replica has not got the beginning of the generation");
+		return false;
+	}
+	s->target = *g;
+	submit(s, SHIP_ATTACH);
+	return false;
+}
+
+int64_t ship_turn(struct shipper *s, int64_t now_us)
+{
+	struct generation g;
+	bool stopping = s->m->en->stopping;
+	if (s->job != SHIP_NONE || s->held)
+		return 0;
+	if (s->misses && now_us < s->retry_us)
+		return s->retry_us;
+	if (s->m->out && !s->attached)
+		return 0; /* looked at again when the step is over */
+	if (s->lagged) {
+		if (!s->cursor)
+			return 0;
+		s->lagged = false;
+		replica_rebase(&s->r, &s->cursor->generation, s->cursor->at);
+	}
+	if (!s->m->begin && needs_attach(s, &g) && !enter_generation(s, &g))
+		return 0;
+	if (!s->attached || generation_none(&s->r.generation))
+		return 0;
+	if (s->cursor) {
+		if (!continues(s->r.at, s->cursor)) {
+			if (generation_equal(&s->cursor->generation, &s->m->generation))
+				start_anew(s, "a replica lacks what is gone here");
+			else
+				skip_generation(s);
+			return now_us;
+		}
+		if (stopping || ship_has_token(s, now_us)) {
+			if (!stopping && !s->paid && s->conf->sync_interval_us > 0) {
+				s->tokens -= 1;
+				s->paid = s->m->segs_last;
+			}
+			submit_object(s);
+			return 0;
+		}
+		return now_us + (int64_t)((1 - s->tokens) * (double)s->conf->sync_interval_us) + 1;
+	}
+	if (s->r.doc_dirty) {
+		if (stopping || now_us - s->shipped_us >= SETTLE_AFTER_US) {
+			submit(s, SHIP_SETTLE);
+			return 0;
+		}
+		return s->shipped_us + SETTLE_AFTER_US;
+	}
+	if (stopping || s->conf->retention_us <= 0)
+		return 0;
+	if (!s->retain_us) /* spread over the interval, so that many databases do not come at once */
+		s->retain_us = now_us + (int64_t)(drand48() * (double)s->conf->retention_check_interval_us);
+	if (now_us >= s->retain_us) {
+		submit(s, SHIP_RETAIN);
+		return 0;
+	}
+	return s->retain_us;
+}

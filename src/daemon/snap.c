@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Snapshots on the loop: for a new generation, and on the interval. One pass over the file feeds all replicas that want
+ * one at that moment; segments go on being shipped meanwhile.
+ *
+ * Happy path: WANTED (steps try to pin the database where it is exact) -> COPY (a long job) -> PUBLISH (the index object
+ * says from where on it is usable, then the object appears).
+ *
+ * Failure modes: it cannot be pinned for 10 s, or the WAL passes its cap while it is: the copy is fuzzy, and is published
+ * only when everything captured by its end has been shipped (COPIED, SHIP). A new generation begins meanwhile: cancelled
+ * and wanted again. A replica that fails is left out and tries again with its own backoff. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "daemon/managed.h"
+
+enum { PIN_FOR_US = 10000000, AGAIN_US = 5000000 };
+
+static bool interval_over(const struct shipper *s)
+{
+	const struct replica *r = &s->r;
+	int64_t every_us = r->snapshot_interval_us > 0 ? r->snapshot_interval_us : r->retention_us;
+	if (every_us <= 0 || r->snapshots_n == 0)
+		return false;
+	const struct replica_snapshot *last = &r->snapshots[r->snapshots_n - 1];
+	/* One snapshot for each WAL index: a second would hide the moments between. And none if nothing was written. */
+	if (last->index >= s->m->captured.index)
+		return false;
+	return wall_us() - last->created_us >= every_us;
+}
+
+static bool wants(const struct shipper *s, int64_t now_us)
+{
+	if (!s->attached || s->held || s->job == SHIP_ATTACH || generation_none(&s->r.generation) ||
+	    !generation_equal(&s->r.generation, &s->m->generation) || (s->misses && now_us < s->retry_us))
+		return false;
+	return s->r.wants_snapshot || interval_over(s);
+}
+
+void snap_cancel(struct managed *m)
+{
+	struct snap *p = m->snap;
+	if (!p)
+		return;
+	atomic_store(&p->s.cancel, true);
+	if (p->out)
+		return; /* its job ends soon, and then this is called again */
+	if (p->outs)
+		snapshot_outs_end(&p->s, p->outs, p->n, false);
+	for (size_t i = 0; p->to && i < p->n; i++)
+		p->to[i]->held = false;
+	snapshot_close(&p->s);
+	m->en->snapshots_out--;
+	free(p->outs);
+	free(p->to);
+	free(p);
+	m->snap = NULL;
+}
+
+static void begin(struct managed *m, int64_t now_us)
+{
+	m->snap = calloc(1, sizeof *m->snap);
+	if (!m->snap)
+		return;
+	m->en->snapshots_out++;
+	m->snap->m = m;
+	m->snap->phase = SNAP_WANTED;
+	m->snap->since_us = now_us;
+	m->snap->generation = m->generation;
+}
+
+static int copy_run(struct task *t)
+{
+	struct snap *p = OWNER_OF(t, struct snap, task);
+	struct managed *m = p->m;
+	struct err e = ERR_INIT;
+	if (!p->s.exact && snapshot_open_fuzzy(&p->s, m->db.o.path, &e) < 0) {
+		for (size_t i = 0; i < p->n; i++)
+			p->outs[i].e = e;
+		return 0;
+	}
+	snapshot_outs_copy(&p->s, p->outs, p->n);
+	return 0;
+}
+
+static void report_failures(struct managed *m, int64_t now_us)
+{
+	struct snap *p = m->snap;
+	for (size_t i = 0; i < p->n; i++) {
+		if (p->outs[i].e.kind == ERR_NONE || atomic_load(&p->s.cancel))
+			continue;
+		p->to[i]->misses++;
+		p->to[i]->retry_us = now_us + AGAIN_US;
+		log_error("snapshot failed; trying again", L_S("db", m->conf->path), L_S("replica", p->to[i]->r.name),
+			  L_S("error", p->outs[i].e.text));
+	}
+}
+
+static bool any_good(const struct snap *p)
+{
+	for (size_t i = 0; i < p->n; i++)
+		if (p->outs[i].e.kind == ERR_NONE)
+			return true;
+	return false;
+}
+
+static void copy_done(struct task *t)
+{
+	struct snap *p = OWNER_OF(t, struct snap, task);
+	struct managed *m = p->m;
+	p->out = false;
+	report_failures(m, mono_us());
+	if (atomic_load(&p->s.cancel) || !any_good(p)) {
+		snap_cancel(m);
+	} else if (p->s.exact) {
+		p->usable_from = p->s.at;
+		p->phase = SNAP_PUBLISH;
+	} else {
+		p->phase = SNAP_COPIED; /* the next step captures through its end */
+		m->sweep = true;
+	}
+	if (m->snap)
+		conn_end(&p->s.conn); /* the WAL may go again */
+	managed_mark(m);
+}
+
+static void submit(struct managed *m, int (*run)(struct task *), void (*done)(struct task *), enum task_class kind)
+{
+	struct snap *p = m->snap;
+	p->out = true;
+	p->task = (struct task){ .run = run, .done = done, .class = kind };
+	engine_submit(m->en, &p->task);
+}
+
+static void start_copy(struct managed *m, int64_t now_us)
+{
+	struct snap *p = m->snap;
+	p->outs = calloc(m->ships_n, sizeof *p->outs);
+	p->to = calloc(m->ships_n, sizeof *p->to);
+	p->phase = SNAP_COPY;
+	for (size_t i = 0; p->outs && p->to && i < m->ships_n; i++) {
+		if (!wants(&m->ships[i], now_us))
+			continue;
+		p->outs[p->n].replica = &m->ships[i].r;
+		p->to[p->n++] = &m->ships[i];
+	}
+	if (p->n == 0) {
+		snap_cancel(m);
+		return;
+	}
+	if (!p->s.exact) {
+		p->s.generation = m->generation;
+		p->s.at = m->captured;
+		log_debug("snapshot is not to be had exactly; copying a fuzzy one", L_S("db", m->conf->path));
+	}
+	submit(m, copy_run, copy_done, TASK_LONG);
+}
+
+void snap_step_done(struct managed *m, bool pinned)
+{
+	struct snap *p = m->snap;
+	if (!p)
+		return;
+	if (p->phase == SNAP_WANTED && pinned && !p->out) {
+		start_copy(m, mono_us());
+	} else if (p->phase == SNAP_COPIED) {
+		p->usable_from = m->captured;
+		p->phase = SNAP_SHIP;
+	}
+}
+
+static int publish_run(struct task *t)
+{
+	struct snap *p = OWNER_OF(t, struct snap, task);
+	for (size_t i = 0; i < p->n; i++)
+		if (p->outs[i].e.kind == ERR_NONE)
+			replica_note_usable(p->outs[i].replica, &p->s, p->usable_from, &p->outs[i].e);
+	snapshot_outs_end(&p->s, p->outs, p->n, true);
+	for (size_t i = 0; i < p->n; i++)
+		if (p->outs[i].e.kind == ERR_NONE)
+			replica_note_snapshot(p->outs[i].replica, &p->s, &p->outs[i].e);
+	return 0;
+}
+
+static void publish_done(struct task *t)
+{
+	struct snap *p = OWNER_OF(t, struct snap, task);
+	struct managed *m = p->m;
+	int64_t now_us = mono_us();
+	p->out = false;
+	report_failures(m, now_us);
+	for (size_t i = 0; i < p->n; i++) {
+		p->to[i]->held = false;
+		if (p->outs[i].e.kind != ERR_NONE)
+			continue;
+		p->to[i]->misses = 0;
+		char at[POSITION_TEXT_BYTES];
+		log_info("snapshot written", L_S("db", m->conf->path), L_S("replica", p->to[i]->r.name),
+			 L_S("position", position_format(at, &p->s.generation, p->s.at)),
+			 L_I("bytes", p->outs[i].stored_bytes), L_S("kind", p->s.exact ? "exact" : "fuzzy"),
+			 L_MS("elapsed", (now_us - p->since_us) / 1000));
+	}
+	free(p->outs);
+	p->outs = NULL;
+	snap_cancel(m);
+	managed_mark(m);
+}
+
+/* Publishing needs the replicas' index objects: it waits until none of their jobs is out and holds them. */
+static bool hold_all(struct snap *p)
+{
+	for (size_t i = 0; i < p->n; i++)
+		if (p->to[i]->job != SHIP_NONE)
+			return false;
+	for (size_t i = 0; i < p->n; i++)
+		p->to[i]->held = true;
+	return true;
+}
+
+static bool shipped(const struct snap *p)
+{
+	for (size_t i = 0; i < p->n; i++)
+		if (p->outs[i].e.kind == ERR_NONE && generation_equal(&p->to[i]->r.generation, &p->s.generation) &&
+		    position_compare(p->to[i]->r.at, p->usable_from) < 0)
+			return false;
+	return true;
+}
+
+int64_t snap_turn(struct managed *m, int64_t now_us)
+{
+	struct snap *p = m->snap;
+	if (!p) {
+		bool wanted = false;
+		for (size_t i = 0; i < m->ships_n; i++)
+			wanted = wanted || wants(&m->ships[i], now_us);
+		if (!wanted || m->begin || m->db.state == DB_BROKEN || m->db.state == DB_WAITING)
+			return 0;
+		if (m->en->snapshots_out >= m->en->snapshots_max)
+			return now_us + 50000;
+		begin(m, now_us);
+		managed_mark(m);
+		return now_us;
+	}
+	if (!generation_equal(&p->generation, &m->generation)) {
+		snap_cancel(m);
+		return now_us;
+	}
+	if (p->out)
+		return 0;
+	if (p->phase == SNAP_WANTED && now_us - p->since_us > PIN_FOR_US && !m->out) {
+		conn_end(&p->s.conn);
+		start_copy(m, now_us);
+		return 0;
+	}
+	if (p->phase == SNAP_SHIP && shipped(p))
+		p->phase = SNAP_PUBLISH;
+	if (p->phase == SNAP_PUBLISH && hold_all(p))
+		submit(m, publish_run, publish_done, TASK_QUICK);
+	return p->phase == SNAP_WANTED ? now_us + 2000 : 0;
+}

@@ -1,0 +1,862 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * One database: see db.h.
+ *
+ * Happy path of a step: look whether the files are still those that we opened; capture through the committed end; prove
+ * a restart early; decide whether to let the WAL go (quiet for 200 ms, WAL long, or a checkpoint interval over) and do a
+ * round; pin a snapshot if one is wanted; say when the next step is due without an event.
+ *
+ * Failure modes: the file is missing or empty (state waiting; our own touch would fix its page size), in rollback mode
+ * (turned to WAL after 1 s of quiet, the one thing that we write), not a database (broken); files replaced (reopen, new
+ * generation); continuity lost (new generation); spool full or unwritable for long (state gap: nothing is captured, the
+ * WAL is let go so that the application does not suffer, and a new generation follows as soon as there is room). */
+#include "db/db.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/sys.h"
+#include "db/vfs.h"
+
+enum {
+	QUIET_US = 200000,
+	REST_AFTER_US = 2000000,
+	REOPEN_US = 1000000,
+	BROKEN_RETRY_US = 60000000,
+	WALKED_LATELY_US = 60000000,
+	RETRY_MIN_US = 2000,
+	SHORT_HOLD_US = 4000,
+	BRAKE_FRAMES = 2500,
+	RETRY_MAX_US = 2000000,
+	BLIND_AFTER_US = 60000000,
+	DB_HEADER_BYTES = 100,
+};
+
+static const struct {
+	const char *name;
+	unsigned next;
+} states[] = {
+#define TO(s) (1u << DB_##s)
+	[DB_WAITING] = { "waiting", TO(IDLE) | TO(CAPTURING) | TO(GAP) | TO(BROKEN) },
+	[DB_IDLE] = { "idle", TO(DIRTY) | TO(CAPTURING) | TO(SNAPSHOT) | TO(GAP) | TO(BROKEN) | TO(WAITING) },
+	[DB_DIRTY] = { "dirty", TO(CAPTURING) | TO(IDLE) },
+	[DB_CAPTURING] = { "capturing", TO(IDLE) | TO(DIRTY) | TO(SNAPSHOT) | TO(GAP) | TO(BROKEN) | TO(WAITING) },
+	[DB_SNAPSHOT] = { "snapshot", TO(IDLE) | TO(CAPTURING) | TO(DIRTY) | TO(GAP) | TO(BROKEN) | TO(WAITING) },
+	[DB_GAP] = { "gap", TO(IDLE) | TO(CAPTURING) | TO(BROKEN) | TO(WAITING) },
+	[DB_BROKEN] = { "broken", TO(WAITING) | TO(IDLE) | TO(CAPTURING) | TO(GAP) },
+#undef TO
+};
+
+const char *db_state_name(enum db_state s)
+{
+	return states[s].name;
+}
+
+void db_state_move(enum db_state *at, enum db_state to)
+{
+	if (*at != to && !(states[*at].next & (1u << to)))
+		log_error("a state moved where it must not", L_S("from", states[*at].name),
+			  L_S("to", states[to].name));
+	*at = to;
+}
+
+/* Which files this process has open through SQLite: the same file under two names must not be opened twice, since
+ * closing one would drop the locks of the other. */
+static pthread_mutex_t open_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct {
+	struct db **v;
+	size_t n, cap;
+} open_dbs;
+
+static bool open_register(struct db *d, dev_t dev, ino_t ino)
+{
+	bool free_to_use = true;
+	pthread_mutex_lock(&open_lock);
+	for (size_t i = 0; i < open_dbs.n; i++)
+		if (open_dbs.v[i] != d && open_dbs.v[i]->is[0].ino == ino && open_dbs.v[i]->is[0].dev == dev)
+			free_to_use = false;
+	if (free_to_use && open_dbs.n == open_dbs.cap) {
+		size_t cap = open_dbs.cap ? open_dbs.cap * 2 : 16;
+		struct db **more = realloc(open_dbs.v, cap * sizeof *more);
+		if (more) {
+			open_dbs.v = more;
+			open_dbs.cap = cap;
+		} else {
+			free_to_use = false;
+		}
+	}
+	if (free_to_use) {
+		d->is[0].dev = dev;
+		d->is[0].ino = ino;
+		open_dbs.v[open_dbs.n++] = d;
+	}
+	pthread_mutex_unlock(&open_lock);
+	return free_to_use;
+}
+
+static void open_forget(struct db *d)
+{
+	pthread_mutex_lock(&open_lock);
+	for (size_t i = 0; i < open_dbs.n; i++)
+		if (open_dbs.v[i] == d) {
+			open_dbs.v[i] = open_dbs.v[--open_dbs.n];
+			break;
+		}
+	if (open_dbs.n == 0) {
+		free(open_dbs.v);
+		open_dbs.v = NULL;
+		open_dbs.cap = 0;
+	}
+	pthread_mutex_unlock(&open_lock);
+}
+
+int db_init(struct db *d, const struct db_options *o, struct err *e)
+{
+	*d = (struct db){ .o = *o, .lock_fd = -1, .state = DB_WAITING };
+	capture_init(&d->cap);
+	relay_init(&d->relay, o->path);
+	return vfs_setup(e);
+}
+
+static void close_files(struct db *d)
+{
+	relay_release(&d->relay);
+	open_forget(d);
+	d->resting = false;
+	d->mx_frame = d->backfill = 0;
+}
+
+void db_fini(struct db *d)
+{
+	close_files(d);
+	capture_fini(&d->cap);
+	if (d->lock_fd >= 0)
+		close(d->lock_fd);
+	free(d->place_path);
+	*d = (struct db){ .lock_fd = -1 };
+}
+
+static void be(struct db *d, enum db_state s, const struct err *why)
+{
+	if (why && (d->state != s || strcmp(d->why.text, why->text) != 0))
+		d->why_said = false;
+	d->state = s;
+	if (!why) {
+		d->why = ERR_INIT;
+		d->why_said = false;
+		return;
+	}
+	if (d->why_said)
+		return;
+	d->why = *why;
+	d->why_said = true;
+	if (s == DB_WAITING)
+		log_info("waiting for the database", L_S("db", d->o.path), L_S("reason", why->text));
+	else if (s == DB_BROKEN)
+		log_error("database cannot be replicated", L_S("db", d->o.path), L_S("error", why->text));
+	else
+		log_warn("database is in trouble", L_S("db", d->o.path), L_S("state", states[s].name),
+			 L_S("error", why->text));
+}
+
+/* The metadata directory, its lock, the spool. */
+static int set_up_meta(struct db *d, struct err *e)
+{
+	char path[PATH_BYTES];
+	if (d->lock_fd >= 0)
+		return 0;
+	d->owner = owner_of(d->o.path);
+	if (snprintf(path, sizeof path, "%s/walbrook", d->o.meta_dir) >= (int)sizeof path - 32)
+		return err_set(e, ERR_CONFIG, "%s: path is too long", d->o.meta_dir);
+	if (dir_make(path, &d->owner, e) < 0)
+		return err_wrap(e, "metadata directory");
+	strcat(path, "/lock");
+	int fd = sys_open(path, O_RDWR | O_CREAT, d->owner.file_mode);
+	if (fd < 0)
+		return err_sys(e, errno, "%s: cannot be opened", path);
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+		int sys = errno;
+		close(fd);
+		if (sys == EWOULDBLOCK)
+			return err_set(e, ERR_BUSY, "%s: another walbrook replicates this database (it holds %s)",
+				       d->o.path, path);
+		return err_sys(e, sys, "%s: cannot be locked", path);
+	}
+	if (!d->cap.spool.dir && spool_init(&d->cap.spool, d->o.meta_dir, &d->owner, e) < 0) {
+		close(fd);
+		return -1;
+	}
+	if (!d->place_path && asprintf(&d->place_path, "%s/walbrook/position", d->o.meta_dir) < 0) {
+		d->place_path = NULL;
+		close(fd);
+		return err_set(e, ERR_FAIL, "no memory");
+	}
+	d->lock_fd = fd;
+	return 0;
+}
+
+static int save_place(struct db *d, struct err *e)
+{
+	const struct place *at = &d->cap.at;
+	if (generation_none(&at->generation) ||
+	    (generation_equal(&at->generation, &d->saved.generation) && at->index == d->saved.index &&
+	     at->chain.offset == d->saved.chain.offset))
+		return 0;
+	if (spool_sync(&d->cap.spool, e) < 0)
+		return -1;
+	if (place_write(d->place_path, &d->owner, at, d->place_seq + 1, e) < 0)
+		return err_wrap(e, "position");
+	d->place_seq++;
+	d->saved = *at;
+	return 0;
+}
+
+enum peek { PEEK_WAIT, PEEK_ROLLBACK, PEEK_WAL, PEEK_BROKEN };
+
+/* What kind of file it is. Opened and closed by ourselves only while this process has no SQLite connection to it. */
+static enum peek peek(struct db *d, const struct stat *st, struct err *e)
+{
+	uint8_t h[DB_HEADER_BYTES];
+	int fd = open(d->o.path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0) {
+		err_sys(e, errno, "%s: cannot be opened", d->o.path);
+		return PEEK_BROKEN;
+	}
+	ssize_t n = file_pread_full(fd, d->o.path, h, sizeof h, 0, e);
+	close(fd);
+	if (n < 0)
+		return PEEK_BROKEN;
+	int64_t age_us = wall_us() - (st->st_mtim.tv_sec * 1000000LL + st->st_mtim.tv_nsec / 1000);
+	bool fresh = age_us >= 0 && age_us < 1000000;
+	if (n < (ssize_t)sizeof h || memcmp(h, "SQLite format 3", 16) != 0) {
+		err_set(e, ERR_DAMAGED, "%s: is not a SQLite database, or it is encrypted (its first bytes are not "
+			"those of one)", d->o.path);
+		return fresh ? PEEK_WAIT : PEEK_BROKEN;
+	}
+	if (h[18] == 2 && h[19] == 2)
+		return PEEK_WAL;
+	if (h[18] > 2 || h[19] > 2 || h[18] == 0 || h[19] == 0) {
+		err_set(e, ERR_DAMAGED, "%s: is a SQLite database of a version that is not known", d->o.path);
+		return PEEK_BROKEN;
+	}
+	if (!fresh)
+		return PEEK_ROLLBACK;
+	err_set(e, ERR_BUSY, "%s: is being made by its application", d->o.path);
+	return PEEK_WAIT;
+}
+
+static int turn_to_wal(struct db *d, struct err *e)
+{
+	sqlite3 *db = NULL;
+	sqlite3_stmt *st = NULL;
+	int rc = sqlite3_open_v2(d->o.path, &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, VFS_NAME);
+	const char *mode = "";
+	bool ok = false;
+	if (rc == SQLITE_OK) {
+		sqlite3_db_config(db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, (int *)NULL);
+		rc = sqlite3_prepare_v2(db, "PRAGMA journal_mode=wal", -1, &st, NULL);
+	}
+	if (rc == SQLITE_OK && sqlite3_step(st) == SQLITE_ROW) {
+		mode = (const char *)sqlite3_column_text(st, 0);
+		ok = mode && strcmp(mode, "wal") == 0;
+	}
+	if (!ok) {
+		int code = db ? sqlite3_errcode(db) & 0xff : rc;
+		err_set(e,
+			code == SQLITE_READONLY || code == SQLITE_CANTOPEN || code == SQLITE_PERM ? ERR_UNREACHABLE :
+			code == SQLITE_NOTADB || code == SQLITE_CORRUPT                           ? ERR_DAMAGED :
+												    ERR_BUSY,
+			"%s: cannot be turned to WAL mode: %s", d->o.path, db ? sqlite3_errmsg(db) : "no memory");
+	}
+	sqlite3_finalize(st);
+	sqlite3_close(db);
+	if (!ok)
+		return -1;
+	log_info("turned from rollback journal to WAL mode", L_S("db", d->o.path));
+	return 0;
+}
+
+static int remember_files(struct db *d, struct err *e)
+{
+	const char *wal = conn_wal_path(relay_conn(&d->relay));
+	char shm[PATH_BYTES];
+	struct stat st;
+	snprintf(shm, sizeof shm, "%.*sshm", (int)strlen(wal) - 3, wal);
+	if (stat(wal, &st) < 0)
+		return err_sys(e, errno, "%s", wal);
+	d->is[1].dev = st.st_dev;
+	d->is[1].ino = st.st_ino;
+	if (stat(shm, &st) < 0)
+		return err_sys(e, errno, "%s", shm);
+	d->is[2].dev = st.st_dev;
+	d->is[2].ino = st.st_ino;
+	return 0;
+}
+
+/* false: a name leads to another file than the one that we have open (replaced, removed). */
+static bool same_files(struct db *d)
+{
+	const char *wal = conn_wal_path(relay_conn(&d->relay));
+	char shm[PATH_BYTES];
+	const char *names[3] = { d->o.path, wal, shm };
+	snprintf(shm, sizeof shm, "%.*sshm", (int)strlen(wal) - 3, wal);
+	for (int i = 0; i < 3; i++) {
+		struct stat st;
+		if (stat(names[i], &st) < 0) {
+			if (errno == ENOENT || errno == ENOTDIR)
+				return false;
+			continue; /* cannot be told now; the next look will */
+		}
+		if (st.st_ino != d->is[i].ino || st.st_dev != d->is[i].dev)
+			return false;
+	}
+	return true;
+}
+
+static int begin_generation(struct db *d, const char *reason, struct db_report *ret, struct err *e)
+{
+	uint64_t bits;
+	char path[PATH_BYTES], text[GENERATION_CHARS + 2];
+	if (getrandom(&bits, sizeof bits, 0) != sizeof bits)
+		return err_sys(e, errno, "no random numbers");
+	struct generation g = generation_from(bits);
+	if (path_join(path, d->o.meta_dir, "generation") < 0)
+		return err_set(e, ERR_CONFIG, "%s: path is too long", d->o.meta_dir);
+	snprintf(text, sizeof text, "%s\n", g.name);
+	if (file_publish(path, text, strlen(text), &d->owner, e) < 0)
+		return -1;
+	capture_restart(&d->cap, &g);
+	d->cap.blind = false;
+	d->gap_us = 0;
+	if (save_place(d, e) < 0)
+		return -1;
+	ret->generation_began = true;
+	log_info("new generation", L_S("db", d->o.path), L_S("generation", g.name), L_S("reason", reason));
+	return 0;
+}
+
+static bool generation_file_agrees(struct db *d)
+{
+	char path[PATH_BYTES];
+	struct err ignore;
+	struct dyn text = DYN_INIT(4096);
+	bool same = path_join(path, d->o.meta_dir, "generation") == 0 && file_read_all(path, &text, &ignore) == 0 &&
+		    text.len >= GENERATION_CHARS &&
+		    memcmp(text.p, d->cap.at.generation.name, GENERATION_CHARS) == 0;
+	dyn_free(&text);
+	return same;
+}
+
+/* Where a run before stopped: the position file, or further if the spool reaches further. */
+static int recall_place(struct db *d, struct err *e)
+{
+	struct place p;
+	if (place_read(d->place_path, &p, &d->place_seq, e) < 0)
+		return -1;
+	d->saved = d->cap.at = p;
+	struct spool_segment *list = NULL;
+	struct wal_chain tail = p.chain;
+	uint64_t bytes = d->cap.spool.bytes;
+	if (spool_load(&d->cap.spool, &p.generation, &list, &tail, e) < 0)
+		return -1;
+	d->cap.spool.bytes = bytes; /* counted when the loop loads it */
+	struct spool_segment *last = list;
+	while (last && last->next)
+		last = last->next;
+	if (last) {
+		struct position saved = { p.index, p.chain.offset };
+		struct position end = { last->at.index, last->end };
+		if (position_compare(end, saved) > 0) {
+			d->cap.at.index = last->at.index;
+			d->cap.at.chain = tail;
+			if (last->commits[0].wall_us > d->cap.at.wall_us)
+				d->cap.at.wall_us = last->commits[0].wall_us;
+		}
+	}
+	while (list) {
+		struct spool_segment *next = list->next;
+		spool_segment_free(list);
+		list = next;
+	}
+	return 0;
+}
+
+/* First hold since the start: continue the generation if the WAL proves it. */
+static int continue_or_begin(struct db *d, const struct wal_index *h, struct db_report *ret, struct err *e)
+{
+	struct err why;
+	const char *reason = "first start";
+	if (!generation_none(&d->cap.at.generation)) {
+		reason = "the database was replaced";
+	} else if (recall_place(d, &why) < 0) {
+		if (why.kind != ERR_NOTHING)
+			reason = why.text;
+	} else if (!generation_file_agrees(d)) {
+		reason = "another tool or another run has begun a generation since";
+	} else if (capture_proven(&d->cap, relay_conn(&d->relay), h, &why)) {
+		log_info("generation continues", L_S("db", d->o.path), L_S("generation", d->cap.at.generation.name),
+			 L_I("index", d->cap.at.index), L_I("offset", d->cap.at.chain.offset));
+		return 0;
+	} else {
+		reason = why.text;
+	}
+	return begin_generation(d, reason, ret, e);
+}
+
+/* From a path to a hold. 0: holds; -1: not now, state and reason are set. */
+static int open_db(struct db *d, struct db_report *ret)
+{
+	struct err e = ERR_INIT;
+	struct stat st;
+	ret->due_us = mono_us() + REOPEN_US;
+	if (stat(d->o.path, &st) < 0) {
+		err_sys(&e, errno, "%s", d->o.path);
+		be(d, errno == ENOENT || errno == ENOTDIR ? DB_WAITING : DB_BROKEN, &e);
+		return -1;
+	}
+	if (!S_ISREG(st.st_mode)) {
+		err_set(&e, ERR_DAMAGED, "%s: is not a file", d->o.path);
+		be(d, DB_BROKEN, &e);
+		return -1;
+	}
+	if (set_up_meta(d, &e) < 0) {
+		be(d, DB_BROKEN, &e);
+		return -1;
+	}
+	if (st.st_size == 0) {
+		err_set(&e, ERR_NOTHING, "%s: is empty; its application has not made the database yet", d->o.path);
+		be(d, DB_WAITING, &e);
+		return -1;
+	}
+	if (!open_register(d, st.st_dev, st.st_ino)) {
+		err_set(&e, ERR_CONFIG, "%s: is the same file as another configured database", d->o.path);
+		be(d, DB_BROKEN, &e);
+		return -1;
+	}
+	enum peek kind = peek(d, &st, &e);
+	if (kind == PEEK_ROLLBACK && turn_to_wal(d, &e) < 0)
+		kind = e.kind == ERR_BUSY ? PEEK_WAIT : PEEK_BROKEN;
+	if (kind == PEEK_WAIT || kind == PEEK_BROKEN) {
+		close_files(d);
+		be(d, kind == PEEK_WAIT ? DB_WAITING : DB_BROKEN, &e);
+		return -1;
+	}
+	struct wal_index h;
+	uint8_t raw[WAL_INDEX_HEADER_BYTES];
+	enum relay_result rc = relay_hold(&d->relay, &h, raw, &e);
+	if (rc != RELAY_OK || remember_files(d, &e) < 0 || continue_or_begin(d, &h, ret, &e) < 0) {
+		close_files(d);
+		be(d, rc == RELAY_AGAIN ? DB_WAITING : DB_BROKEN, &e);
+		if (rc == RELAY_AGAIN)
+			ret->due_us = mono_us() + 20000;
+		return -1;
+	}
+	d->changed_us = d->copied_us = mono_us();
+	ret->opened = true;
+	return 0;
+}
+
+static int index_header(struct db *d, uint8_t raw[WAL_INDEX_HEADER_BYTES], struct wal_index *h)
+{
+	for (int i = 0; i < 100; i++) {
+		if (conn_index(relay_conn(&d->relay), raw, h))
+			return 0;
+		sleep_us(50);
+	}
+	return -1;
+}
+
+/* The copies of the header stay different: a writer died in between. A read on an idle connection recovers it. */
+static void heal_index(struct db *d)
+{
+	struct conn *idle = &d->relay.c[!d->relay.holder];
+	struct err ignore;
+	if ((conn_is_open(idle) || conn_open(idle, d->o.path, &ignore) == 0) && conn_begin(idle, &ignore) == 0)
+		conn_end(idle);
+}
+
+static enum relay_result capture_latest(struct db *d, struct wal_index *h, struct err *e)
+{
+	uint8_t raw[WAL_INDEX_HEADER_BYTES];
+	if (index_header(d, raw, h) < 0) {
+		heal_index(d);
+		if (index_header(d, raw, h) < 0) {
+			err_set(e, ERR_BUSY, "%s: the WAL index is damaged or being written", d->o.path);
+			return RELAY_AGAIN;
+		}
+	}
+	uint64_t restarts = d->cap.restarts;
+	enum capture_result rc = capture_to(&d->cap, relay_conn(&d->relay), h, true, e);
+	if (d->cap.restarts != restarts)
+		log_debug("wal restarted", L_S("db", d->o.path), L_I("index", d->cap.at.index));
+	return rc == CAPTURE_OK ? RELAY_OK : rc == CAPTURE_GAP ? RELAY_GAP : RELAY_FAIL;
+}
+
+/* After a gap: a new generation from the beginning of the WAL as it is now. A restart may come in between (we may be on
+ * slot 0 and have captured nothing yet): begin once more. */
+static enum relay_result mend(struct db *d, struct wal_index *h, struct db_report *ret, struct err *e)
+{
+	enum relay_result rc = RELAY_GAP;
+	for (int i = 0; i < 10 && rc == RELAY_GAP; i++) {
+		struct err reason = *e;
+		if (begin_generation(d, reason.text, ret, e) < 0)
+			return RELAY_FAIL;
+		rc = capture_latest(d, h, e);
+	}
+	return rc;
+}
+
+/* The spool is full, or could not be written for long: stop capturing, let the WAL go. */
+static void go_blind(struct db *d, const struct err *why)
+{
+	d->cap.blind = true;
+	d->gap_us = mono_us();
+	be(d, DB_GAP, why);
+}
+
+static bool see(struct db *d, bool *ret_captured)
+{
+	uint8_t raw[WAL_INDEX_HEADER_BYTES];
+	struct wal_index h;
+	if (index_header(d, raw, &h) < 0)
+		return false;
+	if (memcmp(raw, d->seen, sizeof raw) != 0)
+		d->changed_us = mono_us();
+	*ret_captured = d->cap.blind || capture_reached(&d->cap, &h);
+	if (*ret_captured)
+		memcpy(d->seen, raw, sizeof raw);
+	d->mx_frame = h.mx_frame;
+	d->backfill = shm_backfill(relay_conn(&d->relay)->shm);
+	return true;
+}
+
+enum let_go { LET_BE, LET_PARK, LET_ROUND, LET_FORCE };
+
+/* The length from which the WAL of a busy database is to be closed. Past an application's own automatic checkpoint
+ * (1,000 pages unless it says otherwise) every commit tries a checkpoint in vain, which costs more than a short hold;
+ * but where holds are long, because the disk is slow, fewer of them are better. */
+static int64_t busy_frames(const struct db *d)
+{
+	int64_t early = d->o.min_checkpoint_pages < 1000 ? d->o.min_checkpoint_pages : 1000;
+	if (d->relay.hold_us > SHORT_HOLD_US && d->o.max_checkpoint_pages * 3 / 4 > early)
+		early = d->o.max_checkpoint_pages * 3 / 4;
+	return early / 2 > 0 ? early / 2 : 1;
+}
+
+/* The length from which the writer is slowed: well before the limit, since what is behind falls further behind. */
+static int64_t brake_frames(const struct db *d)
+{
+	int64_t most = d->o.max_checkpoint_pages * 3 / 4;
+	return most < BRAKE_FRAMES ? most : BRAKE_FRAMES;
+}
+
+/* Whether, and how, the WAL is to be let go now. */
+static enum let_go decide(struct db *d, const struct db_order *order, int64_t now_us)
+{
+	int64_t frames = d->mx_frame, todo = frames - (int64_t)d->backfill;
+	int64_t limit = d->o.max_checkpoint_pages, quiet_us = now_us - d->changed_us;
+	bool self = d->relay.walked_lately;
+	if (todo <= 0)
+		return conn_slot(relay_conn(&d->relay)) == 0 || frames == 0 ? LET_BE : LET_PARK;
+	if (now_us < d->retry_us)
+		return LET_BE;
+	if (limit > 0 && !self && frames >= brake_frames(d))
+		return LET_FORCE;
+	if (limit > 0 && frames >= limit * 3 / 4)
+		return LET_FORCE;
+	if (order->pin || quiet_us >= (self ? 10 * QUIET_US : QUIET_US))
+		return LET_ROUND;
+	if (!self && frames >= busy_frames(d))
+		return LET_ROUND;
+	if (d->o.checkpoint_interval_us > 0 && now_us - d->copied_us > d->o.checkpoint_interval_us)
+		return LET_ROUND;
+	return LET_BE;
+}
+
+/* Rounds until all is copied, as long as each leaves less; a writer that does not pause long enough is stopped for a
+ * moment when the WAL is long enough to be worth it. */
+static enum relay_result rounds(struct db *d, enum let_go what, struct err *e)
+{
+	enum relay_result rc = RELAY_OK;
+	bool reached;
+	uint32_t before = UINT32_MAX;
+	for (int i = 0; what == LET_ROUND && i < 4; i++) {
+		rc = relay_round(&d->relay, &d->cap, true, true, e);
+		if (rc != RELAY_OK || !see(d, &reached) || d->mx_frame == d->backfill)
+			return rc;
+		uint32_t todo = d->mx_frame - d->backfill;
+		if (todo > 64 || todo >= before)
+			break;
+		before = todo;
+	}
+	if (what == LET_FORCE || (d->o.max_checkpoint_pages > 0 && d->mx_frame >= busy_frames(d) &&
+				  mono_us() - d->changed_us < QUIET_US))
+		rc = relay_forced(&d->relay, &d->cap, d->mx_frame >= brake_frames(d), e);
+	return rc;
+}
+
+static enum relay_result let_go(struct db *d, const struct db_order *order, struct err *e)
+{
+	enum let_go what = decide(d, order, mono_us());
+	enum relay_result rc = RELAY_OK;
+	bool reached;
+	if (what == LET_BE)
+		return RELAY_OK;
+	if (what == LET_PARK)
+		rc = relay_round(&d->relay, &d->cap, false, true, e);
+	else
+		rc = rounds(d, what, e);
+	if (what != LET_PARK)
+		d->copied_us = mono_us();
+	if (!see(d, &reached))
+		return rc;
+	if (rc == RELAY_OK && (d->mx_frame == d->backfill || what == LET_PARK)) {
+		d->copy_misses = 0;
+		d->retry_us = 0;
+		return rc;
+	}
+	/* Not everything: a busy writer, a foreign reader or a foreign checkpoint. Look again, more and more seldom. */
+	d->copy_misses++;
+	int64_t wait_us = RETRY_MIN_US << (d->copy_misses < 10 ? d->copy_misses - 1 : 9);
+	d->retry_us = mono_us() + (wait_us < RETRY_MAX_US ? wait_us : RETRY_MAX_US);
+	if (d->copy_misses == 12) {
+		int pid = relay_foreign_reader(&d->relay);
+		log_warn("a reader keeps the WAL from being copied; it will grow until that transaction ends",
+			 L_S("db", d->o.path), L_I("pid", pid));
+	}
+	return rc;
+}
+
+static void next_due(struct db *d, struct db_report *ret)
+{
+	int64_t now_us = mono_us(), due_us = 0;
+	if (d->mx_frame > d->backfill) {
+		int64_t quiet_us = QUIET_US * (d->relay.walked_lately ? 10 : 1);
+		due_us = d->changed_us + quiet_us;
+		if (due_us < d->retry_us)
+			due_us = d->retry_us;
+		if (due_us < now_us)
+			due_us = now_us + RETRY_MIN_US;
+	} else if (!d->resting) {
+		due_us = d->changed_us + REST_AFTER_US;
+	}
+	ret->due_us = due_us;
+}
+
+static void handle_trouble(struct db *d, enum relay_result rc, const struct err *e, struct db_report *ret)
+{
+	uint64_t wal_bytes = (uint64_t)(d->mx_frame > d->backfill ? d->mx_frame : 0) *
+			     (d->cap.at.chain.page_bytes ? d->cap.at.chain.page_bytes : 4096);
+	if (rc == RELAY_AGAIN) {
+		ret->due_us = mono_us() + RETRY_MIN_US;
+		return;
+	}
+	if (!d->gap_us)
+		d->gap_us = mono_us();
+	if (!d->cap.blind && (wal_bytes > d->o.wal_cap_bytes || mono_us() - d->gap_us > BLIND_AFTER_US)) {
+		go_blind(d, e);
+	} else {
+		struct err said = *e;
+		be(d, d->cap.blind ? DB_GAP : DB_IDLE, &said);
+	}
+	ret->due_us = mono_us() + 1000000;
+}
+
+static enum relay_result work(struct db *d, const struct db_order *order, struct db_report *ret, struct err *e)
+{
+	struct wal_index h;
+	enum relay_result rc;
+	if (d->cap.blind && d->cap.spool.bytes < d->o.spool_quota_bytes / 2 && mono_us() - d->gap_us > 5000000) {
+		err_set(e, ERR_SPACE, "the spool has room again");
+		d->gap_us = mono_us();
+		rc = mend(d, &h, ret, e);
+		if (rc != RELAY_OK)
+			d->cap.blind = true;
+	} else if (!d->cap.blind && d->cap.spool.bytes >= d->o.spool_quota_bytes) {
+		err_set(e, ERR_SPACE,
+			"the spool has reached its quota of %" PRIu64 " bytes because no replica takes segments; "
+			"a new generation will begin when it has room",
+			d->o.spool_quota_bytes);
+		go_blind(d, e);
+	}
+	rc = capture_latest(d, &h, e);
+	if (rc == RELAY_OK && order->begin && !ret->generation_began) {
+		err_set(e, ERR_NOTHING, "%s", order->begin);
+		rc = RELAY_GAP;
+	}
+	if (rc == RELAY_OK && order->walk) {
+		rc = relay_walk(&d->relay, &d->cap, e);
+		d->relay.walked_lately = true;
+		d->rest_us = mono_us() + WALKED_LATELY_US;
+	} else if (d->relay.walked_lately && mono_us() > d->rest_us) {
+		d->relay.walked_lately = false;
+	}
+	if (rc == RELAY_GAP)
+		rc = mend(d, &h, ret, e);
+	if (rc == RELAY_FAIL || rc == RELAY_GAP)
+		return rc;
+	if (h.mx_frame > 0)
+		relay_prove(&d->relay, &h, 500);
+	bool reached;
+	if (!see(d, &reached))
+		return RELAY_AGAIN;
+	rc = let_go(d, order, e);
+	return rc == RELAY_GAP ? mend(d, &h, ret, e) : rc;
+}
+
+static void pin(struct db *d, const struct db_order *order, struct db_report *ret)
+{
+	struct err e = ERR_INIT;
+	bool reached;
+	if (!order->pin || d->cap.blind || !see(d, &reached) || !reached || d->mx_frame != d->backfill)
+		return;
+	int got = snapshot_pin(order->snapshot, d->o.path, relay_conn(&d->relay), &e);
+	if (got < 0)
+		log_warn("snapshot cannot begin", L_S("db", d->o.path), L_S("error", e.text));
+	/* What it holds must be what is captured: a commit may have come before the begin. */
+	if (got > 0 && see(d, &reached) && reached) {
+		order->snapshot->generation = d->cap.at.generation;
+		order->snapshot->at = (struct position){ d->cap.at.index, d->cap.at.chain.offset };
+		ret->pinned = true;
+	} else if (got > 0) {
+		conn_end(&order->snapshot->conn);
+		order->snapshot->exact = false;
+	}
+}
+
+static void remove_segments(struct db *d, struct spool_segment *list)
+{
+	struct err e = ERR_INIT;
+	bool saved = save_place(d, &e) == 0;
+	if (!saved)
+		log_warn("position cannot be saved", L_S("db", d->o.path), L_S("error", e.text));
+	while (list) {
+		struct spool_segment *next = list->next;
+		if (saved && spool_remove(&d->cap.spool, &list->generation, list->at, list->stored_bytes, &e) < 0)
+			log_warn("segment stays in the spool", L_S("db", d->o.path), L_S("error", e.text));
+		spool_segment_free(list);
+		list = next;
+	}
+}
+
+static void check_files(struct db *d)
+{
+	if (!relay_holds(&d->relay) || same_files(d))
+		return;
+	struct err e;
+	err_set(&e, ERR_NOTHING, "%s: the database, its WAL or its index was removed or replaced", d->o.path);
+	close_files(d);
+	be(d, DB_WAITING, &e);
+}
+
+static void rest_if_quiet(struct db *d)
+{
+	bool quiet = d->mx_frame == d->backfill && mono_us() - d->changed_us >= REST_AFTER_US;
+	if (quiet && !d->resting) {
+		relay_rest(&d->relay);
+		struct err e = ERR_INIT;
+		if (save_place(d, &e) < 0)
+			log_warn("position cannot be saved", L_S("db", d->o.path), L_S("error", e.text));
+	}
+	d->resting = quiet;
+}
+
+void db_step(struct db *d, const struct db_order *order, struct db_report *ret)
+{
+	struct err e = ERR_INIT;
+	*ret = (struct db_report){ 0 };
+	if (order->remove)
+		remove_segments(d, order->remove);
+	check_files(d);
+	if (!relay_holds(&d->relay) && (order->stop || open_db(d, ret) < 0))
+		return;
+	enum relay_result rc = work(d, order, ret, &e);
+	if (rc == RELAY_OK || rc == RELAY_AGAIN) {
+		pin(d, order, ret);
+		next_due(d, ret);
+		if (!d->cap.blind) {
+			be(d, DB_IDLE, NULL);
+			d->gap_us = 0;
+		}
+	}
+	if (rc != RELAY_OK)
+		handle_trouble(d, rc, &e, ret);
+	rest_if_quiet(d);
+	if ((order->save_place || order->stop) && save_place(d, &e) < 0)
+		log_error("position cannot be saved", L_S("db", d->o.path), L_S("error", e.text));
+	ret->fresh = d->cap.fresh;
+	d->cap.fresh = NULL;
+	d->cap.fresh_end = &d->cap.fresh;
+	if (order->stop)
+		close_files(d);
+}
+
+struct loaded {
+	struct db *d;
+	struct spool_segment *first, **end;
+	struct err *e;
+};
+
+static int load_generation(void *arg, const struct generation *g)
+{
+	struct loaded *l = arg;
+	struct wal_chain tail = { 0 };
+	struct spool_segment *list = NULL;
+	bool current = generation_equal(g, &l->d->cap.at.generation);
+	if (current)
+		tail = l->d->saved.chain;
+	if (spool_load(&l->d->cap.spool, g, &list, &tail, l->e) < 0)
+		return -1;
+	*l->end = list;
+	while (*l->end)
+		l->end = &(*l->end)->next;
+	return 0;
+}
+
+int db_load_spool(struct db *d, struct spool_segment **ret, struct err *e)
+{
+	struct loaded l = { .d = d, .end = &l.first, .e = e };
+	d->cap.spool.bytes = 0;
+	int rc = spool_generations(&d->cap.spool, load_generation, &l, e);
+	*ret = l.first;
+	return rc;
+}
+
+enum db_look db_look(const struct db *d, uint64_t *ret_new_frames)
+{
+	uint8_t raw[WAL_INDEX_HEADER_BYTES];
+	struct wal_index h;
+	*ret_new_frames = 0;
+	if (d->relay.holder < 0)
+		return DB_LOOK_NONE;
+	if (!shm_index(d->relay.c[d->relay.holder].shm, raw, &h))
+		return DB_LOOK_TORN;
+	if (memcmp(raw, d->seen, sizeof raw) == 0)
+		return DB_LOOK_SAME;
+	uint64_t have = 0;
+	if (d->cap.at.chain.offset && memcmp(h.salt, d->cap.at.chain.salt, 8) == 0)
+		have = wal_frames_in(h.page_bytes, d->cap.at.chain.offset);
+	*ret_new_frames = h.mx_frame > have ? h.mx_frame - have : 0;
+	return DB_LOOK_CHANGED;
+}
+
+bool db_has_backlog(const struct db *d)
+{
+	return d->relay.holder >= 0 && d->mx_frame > shm_backfill(d->relay.c[d->relay.holder].shm);
+}
+
+const char *db_wal_path(struct db *d)
+{
+	return relay_holds(&d->relay) ? conn_wal_path(relay_conn(&d->relay)) : NULL;
+}

@@ -1,0 +1,377 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The relay: how the WAL is let go without ever losing a frame. docs/relay.md has the proof.
+ *
+ * The rule: at every moment at least one of our two connections holds a read transaction, and the one that holds is let
+ * go only after everything up to the other one's snapshot is captured.
+ *
+ *   on slot k >= 1: no writer can restart the WAL, no checkpoint copies past the mark;
+ *   on slot 0:      no checkpoint can copy anything. A writer may restart the WAL, but only if everything in it had been
+ *                   copied, and what is copied was captured.
+ *
+ * A round (roles swap; H holds, O is the other):
+ *   1. O begins: slot k with a mark, or slot 0 if everything is copied.
+ *   2. Capture up to the index as it is now, which is at or past O's snapshot. H still holds.
+ *   3. Guard: if O is not on slot 0, the checkpoint lock is taken and given back, once for each incarnation of the
+ *      WAL. Otherwise a checkpoint that read its header before the last restart (SQLite 3.7.0-3.51.2) could go on
+ *      with it as soon as slot 0 is free, and hide new frames.
+ *   4. H ends, and copies by a PASSIVE checkpoint, at most up to O's mark: all of it is captured. It takes the
+ *      checkpoint lock before it ends.
+ *   5. H begins. On slot 0 everything is copied, hence captured: O ends, H is parked. On a slot k O goes on holding: its
+ *      mark is where the copy ended, so that checkpoints of the application find nothing to do and cost it nothing.
+ *
+ * Locks of POSIX belong to the process: closing any descriptor of the database or of its -shm would drop all of them.
+ * So both are only reached through SQLite; shm_fd, for looking at other processes' locks, is opened after SQLite opened
+ * its own and closed after the last connection is closed. The -wal carries no locks.
+ *
+ * Failure modes: BUSY of any kind leaves us as we were (RELAY_AGAIN); a gap leaves the hold in place, so that a new
+ * generation can begin from it. */
+#include "db/relay.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "db/vfs.h"
+
+enum {
+	HOLD_TRIES = 200,
+	SMALL_BACKLOG_FRAMES = 256,
+	WRITE_LOCK_WAIT_US = 50000,
+	WALK_LIMIT_US = 400000,
+	CKPT_WAIT_US = 5000,
+	CKPT_RETRY_US = 20,
+	SHM_LOCK_OFFSET = 120, /* of the first lock byte in the -shm */
+	SHM_REGION_BYTES = 32768,
+};
+
+void relay_init(struct relay *r, const char *path)
+{
+	*r = (struct relay){ .path = path, .holder = -1, .shm_fd = -1 };
+}
+
+struct conn *relay_conn(struct relay *r)
+{
+	return &r->c[r->holder];
+}
+
+static enum relay_result busy_or_fail(const struct err *e)
+{
+	return e->kind == ERR_BUSY ? RELAY_AGAIN : RELAY_FAIL;
+}
+
+static enum relay_result from_capture(enum capture_result rc)
+{
+	return rc == CAPTURE_OK ? RELAY_OK : rc == CAPTURE_GAP ? RELAY_GAP : RELAY_FAIL;
+}
+
+enum relay_result relay_hold(struct relay *r, struct wal_index *ret, uint8_t raw[WAL_INDEX_HEADER_BYTES],
+			     struct err *e)
+{
+	struct conn *a = &r->c[0];
+	if (!conn_is_open(a) && conn_open(a, r->path, e) < 0)
+		return busy_or_fail(e);
+	for (int i = 0; i < HOLD_TRIES; i++) {
+		uint8_t before[WAL_INDEX_HEADER_BYTES];
+		struct wal_index first;
+		bool had = conn_index(a, before, &first);
+		if (conn_begin(a, e) < 0) {
+			if (e->kind != ERR_BUSY)
+				return RELAY_FAIL;
+			sleep_us(500);
+			continue;
+		}
+		/* The second look: a writer may have come between the first one and the begin. */
+		if (had && conn_index(a, raw, ret) && memcmp(before, raw, sizeof before) == 0) {
+			r->holder = 0;
+			return RELAY_OK;
+		}
+		conn_end(a);
+	}
+	err_set(e, ERR_BUSY, "%s: the WAL index does not stand still long enough to begin", r->path);
+	return RELAY_AGAIN;
+}
+
+void relay_release(struct relay *r)
+{
+	conn_close(&r->writer);
+	conn_close(&r->c[0]);
+	conn_close(&r->c[1]);
+	if (r->shm_fd >= 0)
+		close(r->shm_fd);
+	r->shm_fd = -1;
+	r->holder = -1;
+	r->is_proven = false;
+}
+
+static bool take_checkpoint(struct relay *r, struct conn *c, const struct wal_index *h, int64_t wait_us)
+{
+	for (int64_t until_us = mono_us() + wait_us;;) {
+		if (conn_take_checkpoint(c)) {
+			memcpy(r->proven, h->salt, sizeof r->proven);
+			r->is_proven = true;
+			return true;
+		}
+		r->n.refused++;
+		if (mono_us() >= until_us)
+			return false;
+		sleep_us(CKPT_RETRY_US);
+	}
+}
+
+static bool is_proven(const struct relay *r, const struct wal_index *h)
+{
+	return r->is_proven && memcmp(r->proven, h->salt, sizeof r->proven) == 0;
+}
+
+bool relay_prove(struct relay *r, const struct wal_index *h, int64_t wait_us)
+{
+	if (is_proven(r, h))
+		return true;
+	if (!take_checkpoint(r, relay_conn(r), h, wait_us))
+		return false;
+	conn_drop_checkpoint(relay_conn(r));
+	r->n.proofs++;
+	return true;
+}
+
+/* The index as it is now; the two copies may differ for the moment of a write. When they stay different a writer died
+ * between them: a read on an idle connection recovers the index. */
+static int index_now(struct conn *c, struct wal_index *h, struct err *e)
+{
+	uint8_t raw[WAL_INDEX_HEADER_BYTES];
+	for (int i = 0; i < 100; i++) {
+		if (conn_index(c, raw, h))
+			return 0;
+		sleep_us(50);
+	}
+	return err_set(e, ERR_BUSY, "the WAL index is being written");
+}
+
+static enum relay_result capture_now(struct conn *conn, struct capture *c, bool durable, struct wal_index *h,
+				     struct err *e)
+{
+	if (index_now(conn, h, e) < 0)
+		return RELAY_AGAIN;
+	enum relay_result rc = from_capture(capture_to(c, conn, h, durable, e));
+	if (rc == RELAY_OK && durable && spool_sync(&c->spool, e) < 0)
+		return RELAY_FAIL;
+	return rc;
+}
+
+/* Steps 1 to 3: after RELAY_OK both hold, everything up to the other's snapshot is captured, and the holder may go. */
+static enum relay_result both_hold(struct relay *r, struct capture *c, bool durable, struct wal_index *h,
+				   struct err *e)
+{
+	struct conn *other = &r->c[!r->holder];
+	if (!conn_is_open(other) && conn_open(other, r->path, e) < 0)
+		return busy_or_fail(e);
+	if (conn_begin(other, e) < 0)
+		return busy_or_fail(e);
+	enum relay_result rc = capture_now(other, c, durable, h, e);
+	/* From slot 0 to a slot k, and for any copy of ours: no stale checkpoint may be about. */
+	if (rc == RELAY_OK && conn_slot(other) != 0 && !relay_prove(r, h, 1000))
+		rc = RELAY_AGAIN;
+	if (rc != RELAY_OK)
+		conn_end(other);
+	return rc;
+}
+
+/* Steps 4 and 5, with the checkpoint lock in the holder's hand if it is to copy. */
+static enum relay_result copy_and_park(struct relay *r, bool copy, struct err *e)
+{
+	struct conn *hold = relay_conn(r), *other = &r->c[!r->holder];
+	conn_end(hold);
+	r->holder = !r->holder;
+	if (conn_slot(other) == 0) {
+		conn_drop_checkpoint(hold);
+		return RELAY_OK; /* all was copied already: parked */
+	}
+	if (copy) {
+		int rc = conn_passive(hold, e);
+		conn_drop_checkpoint(hold);
+		if (rc < 0)
+			return busy_or_fail(e);
+		r->n.copies++;
+	}
+	if (conn_begin(hold, e) < 0)
+		return busy_or_fail(e);
+	if (conn_slot(hold) != 0) {
+		conn_end(hold);
+		return RELAY_OK;
+	}
+	conn_end(other);
+	r->holder = !r->holder;
+	return RELAY_OK;
+}
+
+enum relay_result relay_round(struct relay *r, struct capture *c, bool copy, bool durable, struct err *e)
+{
+	struct wal_index h;
+	enum relay_result rc = both_hold(r, c, durable, &h, e);
+	if (rc != RELAY_OK)
+		return rc;
+	r->n.rounds++;
+	/* The lock is kept from here through the copy, so that no automatic checkpoint of an application slips in
+	 * between and does in a commit's time what we do in ours. */
+	struct conn *other = &r->c[!r->holder];
+	if (copy && conn_slot(other) != 0 && !take_checkpoint(r, relay_conn(r), &h, CKPT_WAIT_US)) {
+		conn_end(other);
+		return RELAY_AGAIN;
+	}
+	return copy_and_park(r, copy, e);
+}
+
+static uint32_t backlog(struct relay *r)
+{
+	struct wal_index h;
+	uint8_t raw[WAL_INDEX_HEADER_BYTES];
+	struct conn *c = relay_conn(r);
+	if (!conn_index(c, raw, &h))
+		return 0;
+	uint32_t done = shm_backfill(c->shm);
+	return h.mx_frame > done ? h.mx_frame - done : 0;
+}
+
+/* Until little is left that is not copied, so that the hold of the write lock is short. */
+static enum relay_result bring_down(struct relay *r, struct capture *c, struct err *e)
+{
+	for (int i = 0; i < 3 && backlog(r) > SMALL_BACKLOG_FRAMES; i++) {
+		enum relay_result rc = relay_round(r, c, true, true, e);
+		if (rc != RELAY_OK || conn_slot(relay_conn(r)) == 0)
+			return rc;
+	}
+	return RELAY_OK;
+}
+
+/* What is done before the lock is taken. A writer that we keep up with: all but the last few frames is copied and
+ * synced already. One that runs ahead: only captured, so that the rest, with its sync, slows it as a checkpoint of its own
+ * would. */
+static enum relay_result before_hold(struct relay *r, struct capture *c, bool brake, struct err *e)
+{
+	struct wal_index h;
+	enum relay_result rc = brake ? RELAY_OK : bring_down(r, c, e);
+	if (rc != RELAY_OK)
+		return rc;
+	if (!conn_is_open(&r->writer) && conn_open(&r->writer, r->path, e) < 0)
+		return busy_or_fail(e);
+	if (!brake && conn_sync_db(relay_conn(r), e) < 0)
+		return RELAY_FAIL;
+	rc = capture_now(relay_conn(r), c, false, &h, e);
+	if (rc == RELAY_OK && !brake && conn_sync_wal(relay_conn(r), e) < 0)
+		return RELAY_FAIL;
+	return rc;
+}
+
+enum relay_result relay_forced(struct relay *r, struct capture *c, bool brake, struct err *e)
+{
+	enum relay_result rc = before_hold(r, c, brake, e);
+	if (rc != RELAY_OK)
+		return rc;
+	if (conn_begin_write(&r->writer, WRITE_LOCK_WAIT_US, e) < 0)
+		return busy_or_fail(e);
+	int64_t from_us = mono_us();
+	/* What is captured here is written but synced only after the lock is free. A kill loses nothing; a loss of
+	 * power in between makes a gap, never a wrong chain, since the position on disk has not moved. */
+	rc = relay_round(r, c, true, false, e);
+	conn_end(&r->writer);
+	int64_t held_us = mono_us() - from_us;
+	if (held_us > r->n.longest_hold_us)
+		r->n.longest_hold_us = held_us;
+	r->hold_us = (r->hold_us * 7 + held_us) / 8;
+	r->n.forced++;
+	log_debug("forced hold", L_S("db", r->path), L_I("held_us", held_us), L_I("brake", brake));
+	if (spool_sync(&c->spool, e) < 0)
+		return RELAY_FAIL;
+	return rc;
+}
+
+/* The second half of the walk: the other process copies to the end; as soon as it is there we go to slot 0. */
+static enum relay_result walk_to_slot_0(struct relay *r, struct capture *c, struct err *e)
+{
+	for (int64_t until_us = mono_us() + WALK_LIMIT_US; mono_us() < until_us;) {
+		struct wal_index h;
+		enum relay_result rc = capture_now(relay_conn(r), c, true, &h, e);
+		if (rc != RELAY_OK)
+			return rc;
+		if (conn_slot(relay_conn(r)) == 0)
+			return RELAY_OK;
+		if (shm_backfill(relay_conn(r)->shm) == h.mx_frame) {
+			rc = relay_round(r, c, false, true, e);
+			if (rc != RELAY_OK)
+				return rc;
+			continue;
+		}
+		int pid;
+		if (!relay_foreign_checkpoint(r, &pid))
+			return RELAY_OK; /* it is gone; the next round copies what is left */
+		sleep_us(300);
+	}
+	return RELAY_OK;
+}
+
+enum relay_result relay_walk(struct relay *r, struct capture *c, struct err *e)
+{
+	struct wal_index h;
+	int64_t from_us = mono_us();
+	enum relay_result rc = both_hold(r, c, true, &h, e);
+	if (rc != RELAY_OK)
+		return rc;
+	conn_end(relay_conn(r));
+	r->holder = !r->holder;
+	rc = walk_to_slot_0(r, c, e);
+	r->n.walks++;
+	log_debug("walk", L_S("db", r->path), L_I("us", mono_us() - from_us));
+	return rc;
+}
+
+static bool foreign_lock(struct relay *r, int lock, int *ret_pid)
+{
+	if (r->shm_fd < 0) {
+		char path[PATH_BYTES];
+		snprintf(path, sizeof path, "%.*s-shm", PATH_BYTES - 8,
+			 sqlite3_filename_database(sqlite3_db_filename(relay_conn(r)->db, "main")));
+		r->shm_fd = open(path, O_RDWR | O_CLOEXEC);
+		if (r->shm_fd < 0)
+			return false;
+	}
+	struct flock l = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = SHM_LOCK_OFFSET + lock, .l_len = 1 };
+	if (fcntl(r->shm_fd, F_GETLK, &l) < 0 || l.l_type == F_UNLCK)
+		return false;
+	*ret_pid = l.l_pid;
+	return true;
+}
+
+bool relay_foreign_checkpoint(struct relay *r, int *ret_pid)
+{
+	return relay_holds(r) && foreign_lock(r, SHM_CKPT, ret_pid);
+}
+
+int relay_foreign_reader(struct relay *r)
+{
+	int pid = 0;
+	for (int slot = 0; relay_holds(r) && slot < 5; slot++)
+		if (foreign_lock(r, SHM_READ0 + slot, &pid))
+			return pid;
+	return 0;
+}
+
+void relay_rest(struct relay *r)
+{
+	conn_close(&r->writer);
+	if (!relay_holds(r))
+		return;
+	conn_close(&r->c[!r->holder]);
+	sqlite3_db_release_memory(relay_conn(r)->db);
+	/* Of the index only the header is looked at while it is quiet; the rest need not be in our memory. */
+	long page = sysconf(_SC_PAGESIZE);
+	uintptr_t shm = (uintptr_t)relay_conn(r)->shm;
+	if (page > 0 && page < SHM_REGION_BYTES && shm % (uintptr_t)page == 0)
+		madvise((void *)(shm + (uintptr_t)page), SHM_REGION_BYTES - (size_t)page, MADV_DONTNEED);
+}

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The relay decides when the WAL may be restarted: only once every frame of it is captured. docs/relay.md tells the
+ * protocol and why it is safe; model/relay.pml proves it; relay.c is it. */
+#ifndef WB_DB_RELAY_H
+#define WB_DB_RELAY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "core/wal.h"
+#include "db/capture.h"
+#include "db/conn.h"
+
+enum relay_result {
+	RELAY_FAIL = -1, /* *e; try again later */
+	RELAY_OK = 0,
+	RELAY_AGAIN, /* somebody was in the way; look again soon */
+	RELAY_GAP,   /* continuity is lost; *e says how */
+};
+
+struct relay_counts {
+	uint64_t rounds, copies, forced, walks, proofs, refused;
+	int64_t longest_hold_us; /* of the write lock */
+};
+
+struct relay {
+	const char *path; /* borrowed: of the database */
+	struct conn c[2]; /* they take turns; at every moment at least one holds a read */
+	struct conn writer;
+	int holder; /* place in c, -1: nobody holds */
+	uint8_t proven[8];
+	bool is_proven;     /* no checkpoint is under way that read its header before the restart to `proven` */
+	bool walked_lately; /* the application checkpoints by itself */
+	int shm_fd;         /* for F_GETLK only; opened after SQLite did, closed after it closed */
+	int64_t hold_us; /* running mean of the write lock's holds */
+	struct relay_counts n;
+};
+
+void relay_init(struct relay *r, const char *path);
+/* Opens, begins to hold and reads the index until both agree. *ret is what the hold found. */
+enum relay_result relay_hold(struct relay *r, struct wal_index *ret, uint8_t raw[WAL_INDEX_HEADER_BYTES],
+			     struct err *e);
+void relay_release(struct relay *r); /* lets everything go and closes; the WAL stays as it is */
+static inline bool relay_holds(const struct relay *r)
+{
+	return r->holder >= 0;
+}
+struct conn *relay_conn(struct relay *r); /* the one that holds */
+
+/* Proves that no stale checkpoint is under way, retrying for up to wait_us. false: the lock is busy. */
+bool relay_prove(struct relay *r, const struct wal_index *h, int64_t wait_us);
+
+/* A round: the other one begins, capture reaches its snapshot, the holder lets go, copies if asked, and parks.
+ * durable: what was captured is synced before the holder lets go (else the caller syncs before anything else). */
+enum relay_result relay_round(struct relay *r, struct capture *c, bool copy, bool durable, struct err *e);
+
+/* A round under a short write lock, so that the WAL ends although its writer never pauses. brake: the writer runs ahead
+ * of us; let it wait for the sync as well. */
+enum relay_result relay_forced(struct relay *r, struct capture *c, bool brake, struct err *e);
+
+/* An application insists on FULL, RESTART or TRUNCATE: lets it through, hand over hand. */
+enum relay_result relay_walk(struct relay *r, struct capture *c, struct err *e);
+
+/* Another process holds the checkpoint lock (and with it perhaps the write lock). *ret_pid: who. */
+bool relay_foreign_checkpoint(struct relay *r, int *ret_pid);
+/* A process that keeps a read slot, 0: none is seen. */
+int relay_foreign_reader(struct relay *r);
+
+/* Closes what is needed only while there is work, and gives memory back. */
+void relay_rest(struct relay *r);
+
+#endif

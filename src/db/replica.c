@@ -1,0 +1,447 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A replica: see replica.h.
+ *
+ * Happy path: attach once (one listing, and one read of the newest object to know where it ends), then ship: one ready
+ * segment is published as it is, without copying where the store can link it; several that are due together are spliced
+ * into one object. The index object of the WAL index is written now and then, and whenever a WAL index ends.
+ *
+ * Failure modes: the store fails (position unmoved; the caller waits and tries again); the newest object cannot be read
+ * to its end (it is shipped again under the same name). */
+#include "db/replica.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+
+enum { PIECE_BYTES = 256 << 10, DOC_EVERY_US = 10000000 };
+
+int replica_open(struct replica *r, struct err *e)
+{
+	r->snapshot_at.index = UINT64_MAX;
+	if (r->store)
+		return 0;
+	return store_open(r->url, true, &r->owner, &r->store, e);
+}
+
+void replica_fini(struct replica *r)
+{
+	store_close(r->store);
+	free(r->snapshots);
+	index_doc_free(&r->doc);
+}
+
+void replica_rebase(struct replica *r, const struct generation *g, struct position at)
+{
+	r->generation = *g;
+	r->at = at;
+	r->wants_snapshot = true;
+	free(r->snapshots);
+	r->snapshots = NULL;
+	r->snapshots_n = 0;
+	r->snapshot_at.index = UINT64_MAX;
+	r->retain_due_wall_us = 0;
+	index_doc_free(&r->doc);
+	r->doc_dirty = false;
+}
+
+/* Attach. */
+
+struct newest {
+	struct position at;
+	bool any;
+};
+
+static int see_segment(void *arg, const struct store_entry *entry, struct err *e)
+{
+	struct newest *n = arg;
+	struct position at;
+	(void)e;
+	if (entry->is_dir || !object_parse(entry->name, OBJECT_SEGMENT, &at))
+		return 0;
+	if (!n->any || position_compare(at, n->at) > 0)
+		n->at = at;
+	n->any = true;
+	return 0;
+}
+
+static int add_snapshot(struct replica *r, uint64_t index, int64_t created_us, struct err *e)
+{
+	size_t at = r->snapshots_n;
+	for (size_t i = 0; i < r->snapshots_n; i++)
+		if (r->snapshots[i].index == index) {
+			r->snapshots[i].created_us = created_us;
+			return 0;
+		}
+	struct replica_snapshot *more = realloc(r->snapshots, (at + 1) * sizeof *more);
+	if (!more)
+		return err_set(e, ERR_FAIL, "no memory");
+	r->snapshots = more;
+	while (at > 0 && more[at - 1].index > index) {
+		more[at] = more[at - 1];
+		at--;
+	}
+	more[at] = (struct replica_snapshot){ index, created_us };
+	r->snapshots_n++;
+	return 0;
+}
+
+static int see_snapshot(void *arg, const struct store_entry *entry, struct err *e)
+{
+	struct replica *r = arg;
+	struct position at;
+	if (entry->is_dir || !object_parse(entry->name, OBJECT_SNAPSHOT, &at))
+		return 0;
+	return add_snapshot(r, at.index, entry->created_us, e);
+}
+
+static int count_plain(void *arg, struct span out, struct err *e)
+{
+	(void)e;
+	*(uint64_t *)arg += out.n;
+	return 0;
+}
+
+/* Where the newest object ends. One that cannot be read to its end counts as not there: it will be written again. */
+static int end_of(struct replica *r, struct position *at, struct err *e)
+{
+	char key[OBJECT_KEY_BYTES];
+	struct object o = { OBJECT_SEGMENT, r->generation, *at };
+	uint64_t plain = 0;
+	struct store_get *get;
+	struct segment_reader *reader = segment_reader_new(count_plain, &plain);
+	uint8_t *buf = malloc(PIECE_BYTES);
+	int rc = -1;
+	long n = 0;
+	bool good = true;
+	if (!reader || !buf) {
+		err_set(e, ERR_FAIL, "no memory");
+	} else if (r->store->ops->get_begin(r->store, object_key(key, &o), 0, &get, e) == 0) {
+		struct err why = ERR_INIT;
+		while (good && (n = r->store->ops->get_read(get, buf, PIECE_BYTES, e)) > 0)
+			good = segment_read(reader, (struct span){ buf, (size_t)n }, &why) == 0;
+		r->store->ops->get_end(get);
+		if (n >= 0) {
+			good = good && segment_read_end(reader, &why) == 0;
+			if (!good)
+				log_warn("the newest object is damaged and will be written again",
+					 L_S("db", r->db_path), L_S("replica", r->name), L_S("object", key),
+					 L_S("error", why.text));
+			at->offset += good ? plain : 0;
+			rc = 0;
+		}
+	}
+	segment_reader_free(reader);
+	free(buf);
+	return rc;
+}
+
+static void recall_doc(struct replica *r)
+{
+	char key[OBJECT_KEY_BYTES];
+	struct object o = { OBJECT_INDEX, r->generation, { r->at.index, 0 } };
+	struct dyn bytes = DYN_INIT(INDEX_DOC_MAX_BYTES);
+	struct err ignore;
+	index_doc_free(&r->doc);
+	if (store_get_bytes(r->store, object_key(key, &o), &bytes, &ignore) == 0 &&
+	    index_doc_parse((struct span){ bytes.p, bytes.len }, &r->doc, &ignore) < 0)
+		r->doc = (struct wal_index_doc){ 0 };
+	dyn_free(&bytes);
+}
+
+int replica_attach(struct replica *r, const struct generation *g, bool *ret_any, struct err *e)
+{
+	char prefix[OBJECT_KEY_BYTES];
+	struct newest n = { .any = false };
+	replica_rebase(r, g, (struct position){ 0, 0 });
+	r->generation = (struct generation){ "" }; /* until all is known */
+	if (r->store->ops->list(r->store, object_prefix(prefix, OBJECT_SNAPSHOT, g), see_snapshot, r, e) < 0 &&
+	    e->kind != ERR_NOTHING)
+		return -1;
+	if (r->store->ops->list(r->store, object_prefix(prefix, OBJECT_SEGMENT, g), see_segment, &n, e) < 0 &&
+	    e->kind != ERR_NOTHING)
+		return -1;
+	r->generation = *g;
+	r->wants_snapshot = r->snapshots_n == 0;
+	*ret_any = n.any || r->snapshots_n > 0;
+	if (n.any) {
+		r->at = n.at;
+		if (end_of(r, &r->at, e) < 0) {
+			r->generation = (struct generation){ "" };
+			return -1;
+		}
+	} else if (r->snapshots_n > 0) {
+		r->at = (struct position){ r->snapshots[r->snapshots_n - 1].index, 0 };
+	}
+	if (*ret_any)
+		recall_doc(r);
+	return 0;
+}
+
+/* Ship. */
+
+static int put_pieces(struct store *s, struct store_put *put, const char *path, struct segment_splicer *splicer,
+		      struct err *e)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return err_sys(e, errno, "%s: cannot be opened", path);
+	uint8_t *buf = malloc(PIECE_BYTES);
+	int rc = buf ? 0 : err_set(e, ERR_FAIL, "no memory");
+	for (off_t off = 0; rc == 0;) {
+		ssize_t n = file_pread_full(fd, path, buf, PIECE_BYTES, off, e);
+		if (n <= 0) {
+			rc = n < 0 ? -1 : 0;
+			break;
+		}
+		struct span piece = { buf, (size_t)n };
+		rc = splicer ? segment_splice(splicer, piece, e) : s->ops->put_write(put, piece, e);
+		off += n;
+	}
+	free(buf);
+	close(fd);
+	return rc;
+}
+
+struct splice_out {
+	struct store *store;
+	struct store_put *put;
+	uint64_t bytes;
+};
+
+static int to_put(void *arg, struct span out, struct err *e)
+{
+	struct splice_out *o = arg;
+	o->bytes += out.n;
+	return o->store->ops->put_write(o->put, out, e);
+}
+
+static int splice_all(struct splice_out *out, const struct spool *spool, const struct spool_segment *const *list,
+		      size_t n, struct err *e)
+{
+	char path[PATH_BYTES];
+	struct segment_splicer *s = segment_splicer_new(to_put, out);
+	int rc = s ? 0 : err_set(e, ERR_FAIL, "no memory");
+	for (size_t i = 0; rc == 0 && i < n; i++) {
+		spool_path(spool, &list[i]->generation, list[i]->at, path);
+		rc = put_pieces(out->store, out->put, path, s, e);
+		if (rc == 0)
+			rc = segment_splice_next(s, e);
+	}
+	if (rc == 0)
+		rc = segment_splice_finish(s, e);
+	segment_splicer_free(s);
+	return rc;
+}
+
+/* Copies one segment, or splices several, into a new object. */
+static int put_object(struct replica *r, const char *key, const struct spool *spool,
+		      const struct spool_segment *const *list, size_t n, uint64_t *ret_bytes, struct err *e)
+{
+	char path[PATH_BYTES];
+	struct splice_out out = { .store = r->store };
+	int rc;
+	if (r->store->ops->put_begin(r->store, key, &out.put, e) < 0)
+		return -1;
+	if (n == 1) {
+		spool_path(spool, &list[0]->generation, list[0]->at, path);
+		rc = put_pieces(r->store, out.put, path, NULL, e);
+		out.bytes = list[0]->stored_bytes;
+	} else {
+		rc = splice_all(&out, spool, list, n, e);
+	}
+	if (rc < 0) {
+		r->store->ops->put_abort(out.put);
+		return -1;
+	}
+	*ret_bytes = out.bytes;
+	return r->store->ops->put_commit(out.put, e);
+}
+
+static int write_doc(struct replica *r, struct err *e)
+{
+	char key[OBJECT_KEY_BYTES];
+	struct object o = { OBJECT_INDEX, r->doc.generation, { r->doc.index, 0 } };
+	struct dyn bytes = DYN_INIT(INDEX_DOC_MAX_BYTES);
+	int rc = index_doc_write(&r->doc, &bytes) < 0 ?
+			 err_set(e, ERR_FAIL, "the index of the replica is too large") :
+			 store_put_bytes(r->store, object_key(key, &o), (struct span){ bytes.p, bytes.len }, e);
+	dyn_free(&bytes);
+	if (rc == 0) {
+		r->doc_dirty = false;
+		r->doc_written_us = mono_us();
+	}
+	return rc;
+}
+
+/* The shipped commits go into the index object; one that is full (its WAL index has ended) is written at once. */
+static int note_commits(struct replica *r, const struct spool_segment *s, struct err *e)
+{
+	bool same = generation_equal(&r->doc.generation, &s->generation) && r->doc.index == s->at.index;
+	if (!same) {
+		bool next = generation_equal(&r->doc.generation, &s->generation) &&
+			    r->doc.index + 1 == s->at.index && s->at.offset == 0;
+		if (next) {
+			r->doc.ended = true;
+			if (write_doc(r, e) < 0)
+				return -1;
+		}
+		index_doc_free(&r->doc);
+		r->doc = (struct wal_index_doc){ .generation = s->generation, .index = s->at.index };
+	}
+	r->doc.page_bytes = s->page_bytes;
+	memcpy(r->doc.salt, s->salt, sizeof r->doc.salt);
+	r->doc.end_offset = s->end;
+	for (size_t i = 0; i < s->commits_n; i++) {
+		bool later = r->doc.commits_n == 0 ||
+			     r->doc.commits[r->doc.commits_n - 1].offset < s->commits[i].offset;
+		if (later && index_doc_add(&r->doc, s->commits[i]) < 0)
+			return err_set(e, ERR_FAIL, "no memory");
+	}
+	r->doc_dirty = true;
+	return 0;
+}
+
+int replica_ship(struct replica *r, const struct spool *spool, const struct spool_segment *const *list, size_t n,
+		 struct err *e)
+{
+	char key[OBJECT_KEY_BYTES], path[PATH_BYTES];
+	struct object o = { OBJECT_SEGMENT, list[0]->generation, list[0]->at };
+	uint64_t bytes = list[0]->stored_bytes;
+	int linked = 0;
+	object_key(key, &o);
+	if (n == 1 && r->store->ops->put_file) {
+		spool_path(spool, &list[0]->generation, list[0]->at, path);
+		linked = r->store->ops->put_file(r->store, key, path, e);
+	}
+	if (linked < 0 || (linked == 0 && put_object(r, key, spool, list, n, &bytes, e) < 0))
+		return err_wrap(e, "%s", key);
+	/* The object is there whatever becomes of its index. */
+	r->at = (struct position){ list[n - 1]->at.index, list[n - 1]->end };
+	r->objects++;
+	r->stored_bytes += bytes;
+	for (size_t i = 0; i < n; i++)
+		if (note_commits(r, list[i], e) < 0)
+			return err_wrap(e, "index of %s", list[i]->generation.name);
+	return 0;
+}
+
+int replica_settle(struct replica *r, bool force, struct err *e)
+{
+	if (r->store->ops->sync && r->store->ops->sync(r->store, e) < 0)
+		return -1;
+	if (!r->doc_dirty || (!force && mono_us() - r->doc_written_us < DOC_EVERY_US))
+		return 0;
+	return write_doc(r, e);
+}
+
+/* Snapshots. */
+
+struct fan {
+	struct snapshot_out *outs;
+	size_t n;
+};
+
+static int to_all(void *arg, struct span out, struct err *e)
+{
+	struct fan *f = arg;
+	size_t good = 0;
+	for (size_t i = 0; i < f->n; i++) {
+		struct snapshot_out *o = &f->outs[i];
+		if (o->e.kind != ERR_NONE)
+			continue;
+		if (o->store->ops->put_write(o->put, out, &o->e) == 0) {
+			o->stored_bytes += out.n;
+			good++;
+		}
+	}
+	return good ? 0 : err_set(e, ERR_UNREACHABLE, "no replica takes the snapshot");
+}
+
+static void out_begin(const struct snapshot *s, struct snapshot_out *o)
+{
+	char key[OBJECT_KEY_BYTES];
+	struct object ob = { OBJECT_SNAPSHOT, s->generation, { s->at.index, 0 } };
+	if (store_open(o->replica->url, true, &o->replica->owner, &o->store, &o->e) < 0)
+		return;
+	if (o->store->ops->put_begin(o->store, object_key(key, &ob), &o->put, &o->e) < 0)
+		o->put = NULL;
+}
+
+void snapshot_outs_copy(struct snapshot *s, struct snapshot_out *outs, size_t n)
+{
+	struct fan f = { outs, n };
+	struct err e = ERR_INIT;
+	for (size_t i = 0; i < n; i++)
+		out_begin(s, &outs[i]);
+	if (snapshot_copy(s, to_all, &f, &e) == 0)
+		return;
+	for (size_t i = 0; i < n; i++)
+		if (outs[i].e.kind == ERR_NONE)
+			outs[i].e = e;
+}
+
+void snapshot_outs_end(const struct snapshot *s, struct snapshot_out *outs, size_t n, bool publish)
+{
+	(void)s;
+	for (size_t i = 0; i < n; i++) {
+		struct snapshot_out *o = &outs[i];
+		if (o->put && o->e.kind == ERR_NONE && publish) {
+			o->store->ops->put_commit(o->put, &o->e);
+		} else if (o->put) {
+			o->store->ops->put_abort(o->put);
+			if (o->e.kind == ERR_NONE)
+				err_set(&o->e, ERR_FAIL, "cancelled");
+		}
+		o->put = NULL;
+		store_close(o->store);
+		o->store = NULL;
+	}
+}
+
+int replica_note_snapshot(struct replica *r, const struct snapshot *s, struct err *e)
+{
+	if (!generation_equal(&r->generation, &s->generation))
+		return 0;
+	if (add_snapshot(r, s->at.index, wall_us(), e) < 0)
+		return -1;
+	r->wants_snapshot = false;
+	r->snapshot_at = s->at;
+	r->retain_due_wall_us = 0;
+	return 0;
+}
+
+int replica_note_usable(struct replica *r, const struct snapshot *s, struct position usable_from, struct err *e)
+{
+	if (!generation_equal(&r->generation, &s->generation))
+		return err_set(e, ERR_FAIL, "the generation changed meanwhile");
+	struct wal_index_doc current = r->doc;
+	bool other = current.index != s->at.index || !generation_equal(&current.generation, &s->generation);
+	if (other) {
+		/* The index object of an earlier WAL index says it: fetch, add, put back. */
+		struct position at = r->at;
+		r->doc = (struct wal_index_doc){ 0 };
+		r->at.index = s->at.index;
+		recall_doc(r);
+		r->at = at;
+		r->doc.generation = s->generation;
+		r->doc.index = s->at.index;
+	}
+	r->doc.snapshot_fuzzy = true;
+	r->doc.usable_from = usable_from;
+	int rc = write_doc(r, e);
+	if (other && current.index > s->at.index && generation_equal(&current.generation, &s->generation)) {
+		index_doc_free(&r->doc);
+		r->doc = current;
+		r->doc_dirty = true;
+	} else if (other) {
+		index_doc_free(&current);
+	}
+	return rc;
+}
