@@ -80,8 +80,13 @@ int err_wrap(struct err *e, const char *fmt, ...)
 	va_start(ap, fmt);
 	int n = vsnprintf(e->text, sizeof e->text, fmt, ap);
 	va_end(ap);
-	if (n >= 0 && (size_t)n < sizeof e->text)
-		snprintf(e->text + n, sizeof e->text - (size_t)n, ": %.*s", (int)sizeof inner - 1, inner);
+	if (n >= 0 && (size_t)n + 3 < sizeof e->text) {
+		size_t room = sizeof e->text - (size_t)n - 3, len = strlen(inner);
+		char *at = e->text + n;
+		memcpy(at, ": ", 2);
+		memcpy(at + 2, inner, len < room ? len : room);
+		at[2 + (len < room ? len : room)] = 0;
+	}
 	return -1;
 }
 

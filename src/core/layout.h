@@ -6,8 +6,9 @@
  *   generations/<16 hex>/wal/<index>_<offset>.wal.lz4
  *   generations/<16 hex>/index/<index>.index        ours; 0.3.13 never looks there (core/index.h)
  *
- * The rest of the program talks about positions and objects; only this file knows names. Numbers are written with
- * %08x and read from 8 to 16 lowercase hex digits (value at most 2^63-1), compared as numbers. Pure. */
+ * The rest of the program talks about positions and objects; only this file knows names. Numbers are written
+ * with %08x and read from 8 to 16 lowercase hex digits (value at most 2^63-1; more than 8 only when the number
+ * needs them, so that every position has exactly one name), compared as numbers. Pure. */
 #ifndef WB_CORE_LAYOUT_H
 #define WB_CORE_LAYOUT_H
 
@@ -48,7 +49,7 @@ struct object {
 };
 
 #define OBJECT_KEY_BYTES 128
-/* The key relative to the root of the replica, e.g. generations/0123456789abcdef/wal/00000001_00001038.wal.lz4. */
+/* The key below the root of the replica, e.g. generations/0123456789abcdef/wal/00000001_00001038.wal.lz4. */
 char *object_key(char buf[OBJECT_KEY_BYTES], const struct object *o);
 /* The last component only. */
 char *object_name(char buf[OBJECT_KEY_BYTES], const struct object *o);

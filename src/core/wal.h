@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The write-ahead log as bytes: header, frames, checksum chain, and the header of the shared index (-shm).
- * Source of the format: SQLite's file format documentation ("WAL-index format", "WAL File Format"). wal.c tells the
- * layout. Pure: no I/O, no clock. All functions accept hostile bytes. */
+ * Source of the format: SQLite's file format documentation ("WAL-index format", "WAL File Format"). wal.c tells
+ * the layout. Pure: no I/O, no clock. All functions accept hostile bytes. */
 #ifndef WB_CORE_WAL_H
 #define WB_CORE_WAL_H
 
@@ -77,11 +77,13 @@ struct wal_chain wal_chain_start(const struct wal_header *h);
 /* Verifies one whole frame at in.p and moves *c behind it. On anything but WAL_OK *c is unchanged. */
 enum wal_check wal_chain_step(struct wal_chain *c, struct span in, struct wal_frame *ret);
 
-/* Verifies as many whole frames as lie in `in`, calling fn (may be NULL) for each; stops at the first that does not
- * fit, at the end of the input, or when fn returns non-zero. Returns why it stopped (WAL_SHORT: input used up) and
- * the bytes of whole, good frames in *ret_bytes. */
+/* Verifies as many whole frames as lie in `in`, calling fn (may be NULL) for each; stops at the first that does
+ * not fit, at the end of the input, or when fn returns non-zero. Returns why it stopped (WAL_SHORT: input used
+ * up; WAL_OK: fn said so) and the bytes of whole, good frames, that of the stop included, in *ret_bytes. *c is
+ * behind them. */
 typedef int wal_frame_fn(void *arg, const struct wal_frame *f, uint64_t offset);
-enum wal_check wal_chain_run(struct wal_chain *c, struct span in, wal_frame_fn *fn, void *arg, size_t *ret_bytes);
+enum wal_check wal_chain_run(struct wal_chain *c, struct span in, wal_frame_fn *fn, void *arg,
+			     size_t *ret_bytes);
 
 static inline uint64_t wal_frame_bytes(uint32_t page_bytes)
 {
@@ -98,13 +100,13 @@ static inline uint64_t wal_frames_in(uint32_t page_bytes, uint64_t offset)
 	return offset < WAL_HEADER_BYTES ? 0 : (offset - WAL_HEADER_BYTES) / wal_frame_bytes(page_bytes);
 }
 
-/* The header of the WAL index in shared memory, host byte order except the salts, which are as in the WAL file. */
+/* The header of the WAL index in shared memory: host byte order, but the salts are as in the WAL file. */
 struct wal_index {
-	uint32_t change;     /* counts transactions */
-	bool big_endian;     /* of checksums in the WAL */
-	uint32_t page_bytes;
-	uint32_t mx_frame;   /* last committed frame, 0: the WAL is empty */
-	uint32_t pages;      /* size of the database in pages */
+	uint32_t change;	  /* counts transactions */
+	bool big_endian;	  /* of checksums in the WAL */
+	uint32_t page_bytes;	  /* 0: not known, only with mx_frame 0 */
+	uint32_t mx_frame;	  /* last committed frame, 0: the WAL is empty */
+	uint32_t pages;		  /* size of the database in pages */
 	struct wal_sum frame_sum; /* chain value at mx_frame */
 	uint8_t salt[8];
 };

@@ -25,7 +25,7 @@
 #include "rt/child.h"
 #include "rt/signals.h"
 
-enum { SWEEP_US = 60000000, STOP_DEADLINE_US = 30000000, LOOK_US = 1000000 };
+enum { SWEEP_US = 60000000, STOP_DEADLINE_US = 30000000, LOOK_US = 1000000, SAME_WISH_US = 100000 };
 
 struct daemon {
 	const struct conf *conf;
@@ -37,7 +37,8 @@ struct daemon {
 	int64_t swept_us, look_us;
 	size_t sweep_at;
 	struct child child;
-	bool child_started, child_ended, told;
+	bool child_started, child_ended;
+	int64_t told_us; /* when the first signal came */
 	int status;
 	struct dir_watch {
 		struct watch w;
@@ -168,14 +169,17 @@ static void signal_arrived(void *arg, int signo)
 	}
 	if (signo != SIGTERM && signo != SIGINT)
 		return;
-	if (d->told) {
+	/* Some senders (timeout, a terminal and a wrapper) deliver one wish twice. */
+	if (d->told_us && mono_us() - d->told_us < SAME_WISH_US)
+		return;
+	if (d->told_us) {
 		log_warn("second signal: ending at once");
 		say_unshipped(d);
 		d->status = err_exit_code(ERR_DEADLINE);
 		loop_stop(d->en.loop);
 		return;
 	}
-	d->told = true;
+	d->told_us = mono_us();
 	if (d->child_started && !d->child_ended) {
 		log_info("signal received, forwarding it to the command", L_I("signal", signo));
 		child_signal(&d->child, signo);
@@ -367,6 +371,7 @@ int daemon_run(const struct conf *c, struct err *e, int *ret_exit)
 	if (open_engine(&d, e) == 0 && open_dbs(&d, e) == 0) {
 		struct first f = { &d, false, e };
 		loop_before_sleep(d.en.loop, run_first, &f);
+		loop_wake(d.en.loop);
 		rc = loop_run(d.en.loop, e);
 		loop_before_sleep(d.en.loop, run_due, &d);
 		if (rc == 0 && f.broken)

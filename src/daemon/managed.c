@@ -37,31 +37,20 @@ static int step_run(struct task *t)
 	return 0;
 }
 
-static void load_spool(struct managed *m)
+/* What earlier runs left: older generations first, the current one last. */
+static void take_loaded(struct managed *m)
 {
-	struct err e = ERR_INIT;
-	struct spool_segment *list = NULL;
-	m->loaded = true;
-	if (db_load_spool(&m->db, &list, &e) < 0)
-		log_error("spool cannot be read", L_S("db", m->conf->path), L_S("error", e.text));
-	/* Older generations first; the current one last. */
 	struct spool_segment *old = NULL, **old_end = &old, *now = NULL, **now_end = &now;
-	for (struct spool_segment *next; list; list = next) {
+	for (struct spool_segment *next, *list = m->report.loaded; list; list = next) {
 		next = list->next;
 		list->next = NULL;
-		struct spool_segment ***end =
-			generation_equal(&list->generation, &m->db.cap.at.generation) ? &now_end : &old_end;
+		struct spool_segment ***end = generation_equal(&list->generation, &m->generation) ? &now_end : &old_end;
 		**end = list;
 		*end = &list->next;
 	}
 	*old_end = now;
+	m->report.loaded = NULL;
 	m->segs = old;
-	/* What this very step captured is in the spool as well and was loaded with it. */
-	while (m->report.fresh) {
-		struct spool_segment *s = m->report.fresh;
-		m->report.fresh = s->next;
-		spool_segment_free(s);
-	}
 	for (struct spool_segment *s = m->segs; s; s = s->next) {
 		m->segs_last = s;
 		m->segs_bytes += s->stored_bytes;
@@ -101,10 +90,9 @@ static void step_done(struct task *t)
 	}
 	m->generation = m->db.cap.at.generation;
 	m->captured = (struct position){ m->db.cap.at.index, m->db.cap.at.chain.offset };
-	if (m->report.opened && !m->loaded)
-		load_spool(m);
-	else
-		take_fresh(m);
+	if (m->report.loaded)
+		take_loaded(m);
+	take_fresh(m);
 	if (m->order.stop)
 		m->stepped_to_stop = true;
 	snap_step_done(m, m->report.pinned);
@@ -199,7 +187,7 @@ static int64_t turn_same(struct managed *m, int64_t now_us)
 	int pid;
 	if (now_us >= m->probe_us) {
 		m->probe_us = now_us + PROBE_US;
-		if (now_us - m->step_us >= PROBE_US / 2 && relay_foreign_checkpoint(&m->db.relay, &pid)) {
+		if (now_us - m->step_us >= PROBE_US / 2 && relay_foreign_insists(&m->db.relay, &pid)) {
 			m->walk = true;
 			submit_step(m, now_us);
 			return 0;
@@ -222,6 +210,7 @@ static int64_t turn_db(struct managed *m, int64_t now_us)
 	switch (db_look(&m->db, &frames)) {
 	case DB_LOOK_CHANGED:
 		m->torn_us = 0;
+		db_prove_early(&m->db);
 		return turn_changed(m, frames, now_us);
 	case DB_LOOK_TORN:
 		if (!m->torn_us)

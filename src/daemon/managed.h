@@ -83,7 +83,6 @@ struct managed {
 	struct db_report report;
 	bool out;    /* a step is */
 	bool ready;  /* the first step is over: it is open, waits, or is broken */
-	bool loaded; /* the spool of earlier runs is in the list */
 	bool walk, sweep, stepped_to_stop;
 	const char *begin; /* reason for a new generation that the next step is to begin */
 

@@ -163,6 +163,11 @@ void snap_step_done(struct managed *m, bool pinned)
 	struct snap *p = m->snap;
 	if (!p)
 		return;
+	if (!relay_holds(&m->db.relay)) {
+		/* The files were let go, and with them perhaps the lock of the copy. */
+		snap_cancel(m);
+		return;
+	}
 	if (p->phase == SNAP_WANTED && pinned && !p->out) {
 		start_copy(m, mono_us());
 	} else if (p->phase == SNAP_COPIED) {

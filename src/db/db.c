@@ -39,6 +39,7 @@ enum {
 	SHORT_HOLD_US = 4000,
 	BRAKE_FRAMES = 2500,
 	RETRY_MAX_US = 2000000,
+	BUSY_RETRY_US = 10000,
 	BLIND_AFTER_US = 60000000,
 	DB_HEADER_BYTES = 100,
 };
@@ -496,11 +497,7 @@ static enum relay_result capture_latest(struct db *d, struct wal_index *h, struc
 			return RELAY_AGAIN;
 		}
 	}
-	uint64_t restarts = d->cap.restarts;
-	enum capture_result rc = capture_to(&d->cap, relay_conn(&d->relay), h, true, e);
-	if (d->cap.restarts != restarts)
-		log_debug("wal restarted", L_S("db", d->o.path), L_I("index", d->cap.at.index));
-	return rc == CAPTURE_OK ? RELAY_OK : rc == CAPTURE_GAP ? RELAY_GAP : RELAY_FAIL;
+	return relay_capture(&d->relay, relay_conn(&d->relay), &d->cap, h, true, e);
 }
 
 /* After a gap: a new generation from the beginning of the WAL as it is now. A restart may come in between (we may be on
@@ -629,6 +626,8 @@ static enum relay_result let_go(struct db *d, const struct db_order *order, stru
 	/* Not everything: a busy writer, a foreign reader or a foreign checkpoint. Look again, more and more seldom. */
 	d->copy_misses++;
 	int64_t wait_us = RETRY_MIN_US << (d->copy_misses < 10 ? d->copy_misses - 1 : 9);
+	if (mono_us() - d->changed_us < QUIET_US && wait_us > BUSY_RETRY_US)
+		wait_us = BUSY_RETRY_US;
 	d->retry_us = mono_us() + (wait_us < RETRY_MAX_US ? wait_us : RETRY_MAX_US);
 	if (d->copy_misses == 12) {
 		int pid = relay_foreign_reader(&d->relay);
@@ -706,8 +705,7 @@ static enum relay_result work(struct db *d, const struct db_order *order, struct
 		rc = mend(d, &h, ret, e);
 	if (rc == RELAY_FAIL || rc == RELAY_GAP)
 		return rc;
-	if (h.mx_frame > 0)
-		relay_prove(&d->relay, &h, 500);
+	relay_prove(&d->relay, &h, 500);
 	bool reached;
 	if (!see(d, &reached))
 		return RELAY_AGAIN;
@@ -772,36 +770,6 @@ static void rest_if_quiet(struct db *d)
 	d->resting = quiet;
 }
 
-void db_step(struct db *d, const struct db_order *order, struct db_report *ret)
-{
-	struct err e = ERR_INIT;
-	*ret = (struct db_report){ 0 };
-	if (order->remove)
-		remove_segments(d, order->remove);
-	check_files(d);
-	if (!relay_holds(&d->relay) && (order->stop || open_db(d, ret) < 0))
-		return;
-	enum relay_result rc = work(d, order, ret, &e);
-	if (rc == RELAY_OK || rc == RELAY_AGAIN) {
-		pin(d, order, ret);
-		next_due(d, ret);
-		if (!d->cap.blind) {
-			be(d, DB_IDLE, NULL);
-			d->gap_us = 0;
-		}
-	}
-	if (rc != RELAY_OK)
-		handle_trouble(d, rc, &e, ret);
-	rest_if_quiet(d);
-	if ((order->save_place || order->stop) && save_place(d, &e) < 0)
-		log_error("position cannot be saved", L_S("db", d->o.path), L_S("error", e.text));
-	ret->fresh = d->cap.fresh;
-	d->cap.fresh = NULL;
-	d->cap.fresh_end = &d->cap.fresh;
-	if (order->stop)
-		close_files(d);
-}
-
 struct loaded {
 	struct db *d;
 	struct spool_segment *first, **end;
@@ -824,13 +792,48 @@ static int load_generation(void *arg, const struct generation *g)
 	return 0;
 }
 
-int db_load_spool(struct db *d, struct spool_segment **ret, struct err *e)
+static int load_spool(struct db *d, struct spool_segment **ret, struct err *e)
 {
 	struct loaded l = { .d = d, .end = &l.first, .e = e };
 	d->cap.spool.bytes = 0;
 	int rc = spool_generations(&d->cap.spool, load_generation, &l, e);
 	*ret = l.first;
 	return rc;
+}
+
+void db_step(struct db *d, const struct db_order *order, struct db_report *ret)
+{
+	struct err e = ERR_INIT;
+	*ret = (struct db_report){ 0 };
+	if (order->remove)
+		remove_segments(d, order->remove);
+	check_files(d);
+	if (!relay_holds(&d->relay) && (order->stop || open_db(d, ret) < 0))
+		return;
+	if (!d->spool_loaded) {
+		if (load_spool(d, &ret->loaded, &e) < 0)
+			log_error("spool cannot be read", L_S("db", d->o.path), L_S("error", e.text));
+		d->spool_loaded = true;
+	}
+	enum relay_result rc = work(d, order, ret, &e);
+	if (rc == RELAY_OK || rc == RELAY_AGAIN) {
+		pin(d, order, ret);
+		next_due(d, ret);
+		if (!d->cap.blind) {
+			be(d, DB_IDLE, NULL);
+			d->gap_us = 0;
+		}
+	}
+	if (rc != RELAY_OK)
+		handle_trouble(d, rc, &e, ret);
+	rest_if_quiet(d);
+	if ((order->save_place || order->stop) && save_place(d, &e) < 0)
+		log_error("position cannot be saved", L_S("db", d->o.path), L_S("error", e.text));
+	ret->fresh = d->cap.fresh;
+	d->cap.fresh = NULL;
+	d->cap.fresh_end = &d->cap.fresh;
+	if (order->stop)
+		close_files(d);
 }
 
 enum db_look db_look(const struct db *d, uint64_t *ret_new_frames)
@@ -849,6 +852,14 @@ enum db_look db_look(const struct db *d, uint64_t *ret_new_frames)
 		have = wal_frames_in(h.page_bytes, d->cap.at.chain.offset);
 	*ret_new_frames = h.mx_frame > have ? h.mx_frame - have : 0;
 	return DB_LOOK_CHANGED;
+}
+
+void db_prove_early(struct db *d)
+{
+	uint8_t raw[WAL_INDEX_HEADER_BYTES];
+	struct wal_index h;
+	if (relay_holds(&d->relay) && conn_index(relay_conn(&d->relay), raw, &h))
+		relay_prove(&d->relay, &h, 0);
 }
 
 bool db_has_backlog(const struct db *d)

@@ -64,7 +64,7 @@ struct db {
 	int64_t changed_us, copied_us, rest_us; /* monotonic: header changed, copy tried, may rest from */
 	int64_t retry_us, gap_us;
 	unsigned copy_misses;
-	bool resting;
+	bool resting, spool_loaded;
 };
 
 /* What the loop wants of a step. */
@@ -80,7 +80,8 @@ struct db_order {
 
 /* What it tells the loop. */
 struct db_report {
-	struct spool_segment *fresh; /* new segments, to be taken */
+	struct spool_segment *loaded; /* what earlier runs left in the spool, any generation; once */
+	struct spool_segment *fresh;  /* new segments, to be taken */
 	bool generation_began;       /* cap.at.generation is a new one */
 	bool opened;                 /* first step that holds since the file was (re)opened */
 	bool pinned;                 /* order.snapshot is exact now */
@@ -93,12 +94,12 @@ void db_fini(struct db *d);
 /* Worker: does all that is due. Errors end in d->state and d->why, never out of here. */
 void db_step(struct db *d, const struct db_order *order, struct db_report *ret);
 
-/* What lies in the spool of this and of older generations, to be shipped; call once after the first step that opened. */
-int db_load_spool(struct db *d, struct spool_segment **ret, struct err *e);
-
 enum db_look { DB_LOOK_SAME, DB_LOOK_CHANGED, DB_LOOK_TORN, DB_LOOK_NONE };
 /* Loop, no step out: compares the mapped index with what was captured. No system call. *ret_new_frames: uncaptured. */
 enum db_look db_look(const struct db *d, uint64_t *ret_new_frames);
+/* Loop, no step out: as soon as a restart of the WAL is seen, so that an application that checkpoints right after its
+ * first commit finds us able to move. Two system calls after a restart, none else. */
+void db_prove_early(struct db *d);
 /* Frames are in the WAL that are not copied yet: while this is so another process' checkpoint may wait for us. */
 bool db_has_backlog(const struct db *d);
 const char *db_wal_path(struct db *d); /* NULL: not open */

@@ -45,6 +45,7 @@ enum {
 	SMALL_BACKLOG_FRAMES = 256,
 	WRITE_LOCK_WAIT_US = 50000,
 	WALK_LIMIT_US = 400000,
+	PROVE_WAIT_US = 1000,
 	CKPT_WAIT_US = 5000,
 	CKPT_RETRY_US = 20,
 	SHM_LOCK_OFFSET = 120, /* of the first lock byte in the -shm */
@@ -154,15 +155,93 @@ static int index_now(struct conn *c, struct wal_index *h, struct err *e)
 	return err_set(e, ERR_BUSY, "the WAL index is being written");
 }
 
-static enum relay_result capture_now(struct conn *conn, struct capture *c, bool durable, struct wal_index *h,
-				     struct err *e)
+/* A proof for an empty WAL holds for its first frames too, although their writer may have chosen new salts: a checkpoint
+ * that read the header of an empty WAL finds nothing to do. */
+static void carry_proof(struct relay *r, const struct capture *c, const struct wal_index *h)
+{
+	if (c->at.chain.offset == 0 && r->is_proven && memcmp(r->proven, c->at.chain.salt, sizeof r->proven) == 0)
+		memcpy(r->proven, h->salt, sizeof r->proven);
+}
+
+enum relay_result relay_capture(struct relay *r, struct conn *conn, struct capture *c, const struct wal_index *h,
+				bool durable, struct err *e)
+{
+	uint64_t restarts = c->restarts;
+	carry_proof(r, c, h);
+	enum relay_result rc = from_capture(capture_to(c, conn, h, durable, e));
+	if (c->restarts != restarts)
+		log_debug("wal restarted", L_S("db", r->path), L_I("index", c->at.index));
+	return rc;
+}
+
+static enum relay_result capture_now(struct relay *r, struct conn *conn, struct capture *c, bool durable,
+				     struct wal_index *h, struct err *e)
 {
 	if (index_now(conn, h, e) < 0)
 		return RELAY_AGAIN;
-	enum relay_result rc = from_capture(capture_to(c, conn, h, durable, e));
+	enum relay_result rc = relay_capture(r, conn, c, h, durable, e);
 	if (rc == RELAY_OK && durable && spool_sync(&c->spool, e) < 0)
 		return RELAY_FAIL;
 	return rc;
+}
+
+static bool foreign_lock(struct relay *r, int lock, int *ret_pid)
+{
+	if (r->shm_fd < 0) {
+		char path[PATH_BYTES];
+		snprintf(path, sizeof path, "%.*s-shm", PATH_BYTES - 8,
+			 sqlite3_filename_database(sqlite3_db_filename(relay_conn(r)->db, "main")));
+		r->shm_fd = open(path, O_RDWR | O_CLOEXEC);
+		if (r->shm_fd < 0)
+			return false;
+	}
+	struct flock l = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = SHM_LOCK_OFFSET + lock, .l_len = 1 };
+	if (fcntl(r->shm_fd, F_GETLK, &l) < 0 || l.l_type == F_UNLCK)
+		return false;
+	*ret_pid = l.l_pid;
+	return true;
+}
+
+bool relay_foreign_insists(struct relay *r, int *ret_pid)
+{
+	int writer = 0;
+	return relay_holds(r) && foreign_lock(r, SHM_CKPT, ret_pid) && foreign_lock(r, SHM_WRITE, &writer) &&
+	       writer == *ret_pid;
+}
+
+static bool single_threaded(int pid)
+{
+	char path[64], line[128];
+	int threads = 0;
+	snprintf(path, sizeof path, "/proc/%d/status", pid);
+	FILE *f = fopen(path, "re");
+	while (f && threads == 0 && fgets(line, sizeof line, f))
+		if (sscanf(line, "Threads: %d", &threads) != 1)
+			threads = 0;
+	if (f)
+		fclose(f);
+	return threads == 1;
+}
+
+/* A process of one thread that has the checkpoint lock and the write lock is in a FULL, RESTART or TRUNCATE, or in a
+ * checkpoint that it began inside its own write transaction. Either way no WAL was restarted since it read the header:
+ * that is a proof too. It matters for an application that checkpoints right after the first commit of a WAL, before our
+ * turn came to take the lock. */
+static bool prove_by_holder(struct relay *r, const struct wal_index *h)
+{
+	uint8_t before[WAL_INDEX_HEADER_BYTES], after[WAL_INDEX_HEADER_BYTES];
+	struct wal_index now;
+	int pid, again;
+	struct conn *c = relay_conn(r);
+	if (!conn_index(c, before, &now) || memcmp(now.salt, h->salt, sizeof now.salt) != 0)
+		return false;
+	if (!relay_foreign_insists(r, &pid) || !single_threaded(pid) || !relay_foreign_insists(r, &again) ||
+	    again != pid || !conn_index(c, after, &now) || memcmp(before, after, sizeof before) != 0)
+		return false;
+	memcpy(r->proven, h->salt, sizeof r->proven);
+	r->is_proven = true;
+	r->n.proofs++;
+	return true;
 }
 
 /* Steps 1 to 3: after RELAY_OK both hold, everything up to the other's snapshot is captured, and the holder may go. */
@@ -174,9 +253,9 @@ static enum relay_result both_hold(struct relay *r, struct capture *c, bool dura
 		return busy_or_fail(e);
 	if (conn_begin(other, e) < 0)
 		return busy_or_fail(e);
-	enum relay_result rc = capture_now(other, c, durable, h, e);
+	enum relay_result rc = capture_now(r, other, c, durable, h, e);
 	/* From slot 0 to a slot k, and for any copy of ours: no stale checkpoint may be about. */
-	if (rc == RELAY_OK && conn_slot(other) != 0 && !relay_prove(r, h, 1000))
+	if (rc == RELAY_OK && conn_slot(other) != 0 && !relay_prove(r, h, PROVE_WAIT_US) && !prove_by_holder(r, h))
 		rc = RELAY_AGAIN;
 	if (rc != RELAY_OK)
 		conn_end(other);
@@ -263,7 +342,7 @@ static enum relay_result before_hold(struct relay *r, struct capture *c, bool br
 		return busy_or_fail(e);
 	if (!brake && conn_sync_db(relay_conn(r), e) < 0)
 		return RELAY_FAIL;
-	rc = capture_now(relay_conn(r), c, false, &h, e);
+	rc = capture_now(r, relay_conn(r), c, false, &h, e);
 	if (rc == RELAY_OK && !brake && conn_sync_wal(relay_conn(r), e) < 0)
 		return RELAY_FAIL;
 	return rc;
@@ -297,7 +376,7 @@ static enum relay_result walk_to_slot_0(struct relay *r, struct capture *c, stru
 {
 	for (int64_t until_us = mono_us() + WALK_LIMIT_US; mono_us() < until_us;) {
 		struct wal_index h;
-		enum relay_result rc = capture_now(relay_conn(r), c, true, &h, e);
+		enum relay_result rc = capture_now(r, relay_conn(r), c, true, &h, e);
 		if (rc != RELAY_OK)
 			return rc;
 		if (conn_slot(relay_conn(r)) == 0)
@@ -309,7 +388,7 @@ static enum relay_result walk_to_slot_0(struct relay *r, struct capture *c, stru
 			continue;
 		}
 		int pid;
-		if (!relay_foreign_checkpoint(r, &pid))
+		if (!relay_foreign_insists(r, &pid))
 			return RELAY_OK; /* it is gone; the next round copies what is left */
 		sleep_us(300);
 	}
@@ -329,28 +408,6 @@ enum relay_result relay_walk(struct relay *r, struct capture *c, struct err *e)
 	r->n.walks++;
 	log_debug("walk", L_S("db", r->path), L_I("us", mono_us() - from_us));
 	return rc;
-}
-
-static bool foreign_lock(struct relay *r, int lock, int *ret_pid)
-{
-	if (r->shm_fd < 0) {
-		char path[PATH_BYTES];
-		snprintf(path, sizeof path, "%.*s-shm", PATH_BYTES - 8,
-			 sqlite3_filename_database(sqlite3_db_filename(relay_conn(r)->db, "main")));
-		r->shm_fd = open(path, O_RDWR | O_CLOEXEC);
-		if (r->shm_fd < 0)
-			return false;
-	}
-	struct flock l = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = SHM_LOCK_OFFSET + lock, .l_len = 1 };
-	if (fcntl(r->shm_fd, F_GETLK, &l) < 0 || l.l_type == F_UNLCK)
-		return false;
-	*ret_pid = l.l_pid;
-	return true;
-}
-
-bool relay_foreign_checkpoint(struct relay *r, int *ret_pid)
-{
-	return relay_holds(r) && foreign_lock(r, SHM_CKPT, ret_pid);
 }
 
 int relay_foreign_reader(struct relay *r)

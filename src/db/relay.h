@@ -52,6 +52,10 @@ struct conn *relay_conn(struct relay *r); /* the one that holds */
 /* Proves that no stale checkpoint is under way, retrying for up to wait_us. false: the lock is busy. */
 bool relay_prove(struct relay *r, const struct wal_index *h, int64_t wait_us);
 
+/* Captures through *h on conn, and knows what a restart means for the proof. */
+enum relay_result relay_capture(struct relay *r, struct conn *conn, struct capture *c, const struct wal_index *h,
+				bool durable, struct err *e);
+
 /* A round: the other one begins, capture reaches its snapshot, the holder lets go, copies if asked, and parks.
  * durable: what was captured is synced before the holder lets go (else the caller syncs before anything else). */
 enum relay_result relay_round(struct relay *r, struct capture *c, bool copy, bool durable, struct err *e);
@@ -63,8 +67,8 @@ enum relay_result relay_forced(struct relay *r, struct capture *c, bool brake, s
 /* An application insists on FULL, RESTART or TRUNCATE: lets it through, hand over hand. */
 enum relay_result relay_walk(struct relay *r, struct capture *c, struct err *e);
 
-/* Another process holds the checkpoint lock (and with it perhaps the write lock). *ret_pid: who. */
-bool relay_foreign_checkpoint(struct relay *r, int *ret_pid);
+/* Another process holds the checkpoint lock and the write lock: most likely it waits for us. *ret_pid: who. */
+bool relay_foreign_insists(struct relay *r, int *ret_pid);
 /* A process that keeps a read slot, 0: none is seen. */
 int relay_foreign_reader(struct relay *r);
 

@@ -283,6 +283,8 @@ static int write_doc(struct replica *r, struct err *e)
 /* The shipped commits go into the index object; one that is full (its WAL index has ended) is written at once. */
 static int note_commits(struct replica *r, const struct spool_segment *s, struct err *e)
 {
+	if (s->page_bytes == 0)
+		return 0; /* the end of an older generation, of which we know too little to add to its index */
 	bool same = generation_equal(&r->doc.generation, &s->generation) && r->doc.index == s->at.index;
 	if (!same) {
 		bool next = generation_equal(&r->doc.generation, &s->generation) &&
@@ -433,9 +435,11 @@ int replica_note_usable(struct replica *r, const struct snapshot *s, struct posi
 		r->doc.generation = s->generation;
 		r->doc.index = s->at.index;
 	}
-	r->doc.snapshot_fuzzy = true;
+	/* One from the very beginning of a WAL index is usable for all of it; there may not even be a WAL yet. */
+	bool whole = usable_from.index == s->at.index && usable_from.offset == 0;
+	r->doc.snapshot_fuzzy = !whole;
 	r->doc.usable_from = usable_from;
-	int rc = write_doc(r, e);
+	int rc = whole ? 0 : write_doc(r, e);
 	if (other && current.index > s->at.index && generation_equal(&current.generation, &s->generation)) {
 		index_doc_free(&r->doc);
 		r->doc = current;

@@ -52,6 +52,10 @@ struct restore_result {
 int restore_run(struct restore_source *sources, size_t n, const struct restore_wish *w, struct restore_result *ret,
 		struct err *e);
 
+/* Makes the run that is going on (or the next one, if none is) fail soon with ERR_FAIL, leaving nothing behind. May be
+ * called from a signal handler. */
+void restore_interrupt(void);
+
 /* What the file system says about the output, before anything else is done. */
 int restore_check_output(const char *output, struct err *e);
 

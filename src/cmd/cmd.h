@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The commands: one row each in main.c, one file each in this folder. */
+#ifndef WB_CMD_CMD_H
+#define WB_CMD_CMD_H
+
+#include "base/err.h"
+#include "conf/args.h"
+
+struct command {
+	const char *name;
+	const char *arguments; /* for the usage line, "" for none */
+	const char *sentence;  /* one line of `walbrook help` */
+	const char *text;      /* more of `walbrook help NAME`, lines that end with a line feed; NULL for none */
+	const struct args_flag *flags;
+	/* argv[0] is the first word behind the name. *ret_exit (0 before the call) is the exit status when it returns
+	 * 0; with -1 the error tells. */
+	int (*run)(int argc, char *const *argv, struct err *e, int *ret_exit);
+};
+
+extern const struct command *const commands[]; /* NULL at the end; main.c */
+
+extern const struct command command_help, command_replicate, command_restore, command_version;
+
+/* NULL and ERR_USAGE (with the nearest known one) when there is no such command. */
+const struct command *command_find(const char *name, struct err *e);
+/* args_parse() for a command; when help is asked for it prints that on standard output and returns 1. */
+int command_args(const struct command *c, void *base, int argc, char *const *argv, int *ret_first, struct err *e);
+void help_print_all(int fd);
+
+struct conf;
+/* Finds the configuration (given: -config, may be NULL), reads it and sets up the log as it says. */
+int command_conf(const char *given, bool expand_env, struct conf **ret, struct err *e);
+
+#endif

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * walbrook replicate: the daemon.
+ *
+ *   1. flags; then either DB and at least one place to copy to, or nothing and a configuration
+ *   2. -exec goes before the `exec` of the configuration
+ *   3. daemon_run() until a signal, or until the command of -exec ends; its status is ours
+ *
+ * Failure modes: a command line that is half of both forms, a configuration without databases, a replica that this
+ * version cannot serve: said before anything is touched. */
+#include "cmd/cmd.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "conf/conf.h"
+#include "daemon/daemon.h"
+
+struct replicate_flags {
+	const char *exec, *config;
+	bool no_expand_env;
+};
+
+#define AT(member) offsetof(struct replicate_flags, member)
+
+static const struct args_flag flags[] = {
+	{ "exec", ARGS_TEXT, AT(exec), "COMMAND", "run COMMAND beside replication and end with it, with its exit status",
+	  0, 0 },
+	{ "config", ARGS_TEXT, AT(config), "FILE", "configuration; see below", 0, 0 },
+	{ "no-expand-env", ARGS_BOOL, AT(no_expand_env), NULL, "leave $NAME in the configuration as it stands", 0, 0 },
+	{ 0 },
+};
+
+static int from_arguments(const struct replicate_flags *f, int n, char *const *words, struct conf **ret, struct err *e)
+{
+	if (f->config && *f->config)
+		return err_set(e, ERR_USAGE, "either -config or a database with the places to copy it to, not both");
+	if (n == 1)
+		return err_set(e, ERR_USAGE,
+			       "at least one replica URL must follow the database %.200s, e.g. file:///var/backups/app or "
+			       "s3://bucket/app",
+			       words[0]);
+	return conf_from_args(words[0], (const char *const *)words + 1, (size_t)n - 1, ret, e);
+}
+
+static int from_file(const struct replicate_flags *f, struct conf **ret, struct err *e)
+{
+	if (command_conf(f->config, !f->no_expand_env, ret, e) < 0) {
+		if (e->kind == ERR_NOTHING)
+			e->kind = ERR_CONFIG;
+		return -1;
+	}
+	if ((*ret)->dbs_n > 0)
+		return 0;
+	err_set(e, ERR_CONFIG, "%s: no databases are configured; add dbs: with a path: and replicas:", (*ret)->file);
+	conf_free(*ret);
+	return -1;
+}
+
+static int take_exec(const char *exec, struct conf *c, struct err *e)
+{
+	char *copy;
+	if (!exec)
+		return 0;
+	if (exec[strspn(exec, " \t\r\n")] == 0)
+		return err_set(e, ERR_USAGE, "-exec is empty; give it a command such as -exec \"myapp -listen :8080\"");
+	if (!(copy = strdup(exec)))
+		return err_sys(e, ENOMEM, "cannot keep the command of -exec");
+	free(c->exec);
+	c->exec = copy;
+	return 0;
+}
+
+static int check_usable(const struct conf *c, struct err *e)
+{
+	for (size_t i = 0; i < c->dbs_n; i++)
+		for (size_t k = 0; k < c->dbs[i].replicas_n; k++)
+			if (conf_replica_usable(c, &c->dbs[i].replicas[k], e) < 0)
+				return -1;
+	return 0;
+}
+
+static int run(int argc, char *const *argv, struct err *e, int *ret_exit)
+{
+	struct replicate_flags f = { 0 };
+	struct conf *c;
+	int first;
+	int rc = command_args(&command_replicate, &f, argc, argv, &first, e);
+	if (rc != 0)
+		return rc < 0 ? -1 : 0;
+	rc = first < argc ? from_arguments(&f, argc - first, argv + first, &c, e) : from_file(&f, &c, e);
+	if (rc < 0)
+		return -1;
+	rc = take_exec(f.exec, c, e);
+	if (rc == 0)
+		rc = check_usable(c, e);
+	if (rc == 0)
+		rc = daemon_run(c, e, ret_exit);
+	conf_free(c);
+	return rc;
+}
+
+const struct command command_replicate = {
+	.name = "replicate",
+	.arguments = "[DATABASE REPLICA...]",
+	.sentence = "Copy databases to their replicas, now and whenever they change",
+	.text = "With arguments: one DATABASE, and each REPLICA a URL (file:///path, s3://bucket/path,\n"
+		"gcs://bucket/path, abs://account@container/path, sftp://user@host/path) or a directory with\n"
+		"a slash in its name. Without: what the configuration says, which is -config FILE, else the\n"
+		"file named by WALBROOK_CONFIG or LITESTREAM_CONFIG, else /etc/walbrook.yml, else\n"
+		"/etc/litestream.yml.\n"
+		"\n"
+		"Runs until SIGINT or SIGTERM, then copies what is left and ends.\n"
+		"\n"
+		"  walbrook replicate /var/lib/app/app.db file:///var/backups/app\n"
+		"  walbrook replicate -exec \"myapp -listen :8080\" -config /etc/walbrook.yml\n",
+	.flags = flags,
+	.run = run,
+};

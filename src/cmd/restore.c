@@ -1,0 +1,410 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * walbrook restore: makes a database from its backup.
+ *
+ *   1. flags, and what they say about each other
+ *   2. with -o: is the place of the output free? Nothing else has been touched by then
+ *   3. the argument: a URL; else a database of the configuration; else a directory that holds a replica
+ *   4. the sources: that one place, or every replica of the database (or the one named by -replica)
+ *   5. restore_run(), and one line in the log
+ *
+ * -if-db-not-exists: an output that exists is the end of the work, with status 0. -if-replica-exists: no backup is
+ * the end of the work, with status 0, but only when every place answered and none of them holds one: a place that
+ * cannot be reached, a backup that has not what was wished for, or a path that is neither a database nor a directory
+ * (its configuration may be missing) stays an error, because the application would begin with an empty database beside
+ * its backup.
+ *
+ * Failure modes: each says what was looked for, where, and what to write instead. SIGINT and SIGTERM end the run with
+ * nothing left behind. */
+#include "cmd/cmd.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "conf/conf.h"
+#include "conf/nearest.h"
+#include "conf/url.h"
+#include "restore/restore.h"
+
+struct restore_flags {
+	const char *output, *replica, *generation, *config;
+	struct args_hex index;
+	struct args_time timestamp;
+	bool if_db_not_exists, if_replica_exists, no_expand_env;
+	int parallelism;
+};
+
+#define AT(member) offsetof(struct restore_flags, member)
+
+enum { PARALLELISM = 8, PARALLELISM_MAX = 256 };
+
+static const struct args_flag flags[] = {
+	{ "o", ARGS_TEXT, AT(output), "PATH", "file to make; without it the path of the configured database", 0, 0 },
+	{ "replica", ARGS_TEXT, AT(replica), "NAME", "use only this replica of a configured database", 0, 0 },
+	{ "generation", ARGS_TEXT, AT(generation), "NAME", "use this generation instead of the newest that fits", 0, 0 },
+	{ "index", ARGS_HEX, AT(index), "HEX", "restore to the end of this WAL index (hexadecimal)", 0, 0 },
+	{ "timestamp", ARGS_TIME, AT(timestamp), "TIME", "restore the state at this time, e.g. 2000-01-02T15:04:05Z", 0, 0 },
+	{ "if-db-not-exists", ARGS_BOOL, AT(if_db_not_exists), NULL, "do nothing if the output exists; exit code 0", 0, 0 },
+	{ "if-replica-exists", ARGS_BOOL, AT(if_replica_exists), NULL, "do nothing if there is no backup; exit code 0", 0, 0 },
+	{ "parallelism", ARGS_INT, AT(parallelism), "N", "objects fetched at the same time; default 8", 0, PARALLELISM_MAX },
+	{ "config", ARGS_TEXT, AT(config), "FILE", "configuration that names the database", 0, 0 },
+	{ "no-expand-env", ARGS_BOOL, AT(no_expand_env), NULL, "leave $NAME in the configuration as it stands", 0, 0 },
+	{ 0 },
+};
+
+/* Everything one run needs; freed as a whole. */
+struct job {
+	struct restore_flags f;
+	const char *argument;
+	struct conf *conf;
+	struct conf_replica single;  /* the URL or directory, when there is no database */
+	const struct conf_db *db;    /* in conf; NULL: single */
+	struct restore_source *sources;
+	size_t sources_n;
+	struct err not_opened; /* of the first replica that could not be opened; NONE: all could */
+};
+
+static int check_flags(struct restore_flags *f, struct err *e)
+{
+	if (f->output && !*f->output)
+		return err_set(e, ERR_USAGE, "-o is empty; give it the path of the file to make");
+	if (f->config && !*f->config)
+		f->config = NULL;
+	if (f->replica && !*f->replica)
+		f->replica = NULL;
+	if (f->generation && !*f->generation)
+		f->generation = NULL;
+	if (f->generation && !generation_valid(f->generation))
+		return err_set(e, ERR_USAGE,
+			       "-generation: \"%.80s\" is not the name of a generation; it has 16 lower case hexadecimal "
+			       "digits, e.g. 0123456789abcdef",
+			       f->generation);
+	if (f->index.given && f->timestamp.given)
+		return err_set(e, ERR_USAGE, "-index and -timestamp both say where to stop; give one of them");
+	return 0;
+}
+
+/* 1: the output exists, and that is fine. */
+static int check_output(const struct restore_flags *f, const char *output, struct err *e)
+{
+	struct stat st;
+	if (f->if_db_not_exists && lstat(output, &st) == 0) {
+		log_info("database already exists, skipping", L_S("path", output));
+		return 1;
+	}
+	return restore_check_output(output, e);
+}
+
+/* ---- what the argument means ---- */
+
+static int single_replica(struct job *j, const char *text, struct err *e)
+{
+	if (!j->f.output)
+		return err_set(e, ERR_USAGE, "-o PATH is needed: \"%.200s\" says where the backup is, not where to restore it to",
+			       text);
+	if (j->f.replica)
+		log_warn("-replica has no meaning without a configured database", L_S("replica", j->f.replica));
+	if (conf_replica_from_text(text, &j->single, e) < 0) {
+		e->kind = ERR_USAGE;
+		return -1;
+	}
+	return 0;
+}
+
+static int neither(const struct job *j, const char *path, const struct err *no_conf, struct err *e)
+{
+	if (!j->conf)
+		return err_set(e, ERR_NOTHING,
+			       "%s is neither a directory with a replica nor a configured database, for there is %s. If the replica "
+			       "has yet to be made, name it by its URL, file://%s",
+			       path, no_conf->text, path);
+	err_set(e, ERR_CONFIG, "%s is neither a database of %s nor a directory with a replica", path, j->conf->file);
+	if (j->conf->dbs_n == 1)
+		return err_hint(e, "The database there is %s", j->conf->dbs[0].path);
+	struct nearest near = NEAREST_OF(path);
+	for (size_t i = 0; i < j->conf->dbs_n; i++)
+		nearest_offer(&near, j->conf->dbs[i].path);
+	return near.best ? err_hint(e, "Did you mean %s?", near.best)
+			 : err_hint(e, "%zu databases are configured there", j->conf->dbs_n);
+}
+
+/* A path: a database of the configuration if there is one, else a directory. */
+static int find_path(struct job *j, struct err *e)
+{
+	char path[PATH_BYTES];
+	struct stat st;
+	struct err no_conf = ERR_INIT;
+	if (path_absolute(path, j->argument, e) < 0) {
+		e->kind = ERR_USAGE;
+		return -1;
+	}
+	bool is_dir = stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+	if (command_conf(j->f.config, !j->f.no_expand_env, &j->conf, &no_conf) < 0 &&
+	    (j->f.config || (!is_dir && no_conf.kind != ERR_NOTHING))) {
+		*e = no_conf;
+		return -1;
+	}
+	j->db = j->conf ? conf_db_find(j->conf, path) : NULL;
+	if (j->db)
+		return 0;
+	return is_dir ? single_replica(j, path, e) : neither(j, path, &no_conf, e);
+}
+
+static int find_source(struct job *j, struct err *e)
+{
+	if (!url_like(j->argument))
+		return find_path(j, e);
+	if (j->f.config)
+		return err_set(e, ERR_USAGE, "either the URL of a replica or -config with the path of a database, not both");
+	return single_replica(j, j->argument, e);
+}
+
+/* ---- sources ---- */
+
+static int open_more(void *arg, struct store **ret, struct err *e)
+{
+	const struct conf_replica *r = arg;
+	return store_open(conf_replica_target(r), true, NULL, ret, e);
+}
+
+static int source_add(struct job *j, struct conf_replica *r, struct err *e)
+{
+	struct restore_source s = { .name = r->name, .open_more = open_more, .arg = r };
+	s.how_to_name = j->db ? j->db->path : conf_replica_target(r);
+	if (conf_replica_usable(j->conf, r, e) < 0 || open_more(r, &s.store, e) < 0)
+		return -1;
+	j->sources[j->sources_n++] = s;
+	return 0;
+}
+
+static int no_such_replica(const struct job *j, struct err *e)
+{
+	err_set(e, ERR_USAGE, "-replica: the database %s has no replica named \"%.80s\"; it has", j->db->path,
+		j->f.replica);
+	for (size_t i = 0; i < j->db->replicas_n; i++) {
+		size_t n = strlen(e->text);
+		snprintf(e->text + n, sizeof e->text - n, "%s %s", i ? "," : "", j->db->replicas[i].name);
+	}
+	return -1;
+}
+
+/* A replica that cannot be opened is left out as long as another one can. */
+static int open_sources(struct job *j, struct err *e)
+{
+	struct conf_replica *all = j->db ? j->db->replicas : &j->single;
+	size_t n = j->db ? j->db->replicas_n : 1, matching = 0;
+	if (n == 0)
+		return err_set(e, ERR_CONFIG, "%s: the database %s has no replicas", j->conf->file, j->db->path);
+	if (!(j->sources = calloc(n, sizeof *j->sources)))
+		return err_sys(e, ENOMEM, "cannot open the replicas");
+	for (size_t i = 0; i < n; i++) {
+		struct err one = ERR_INIT;
+		if (j->db && j->f.replica && strcmp(all[i].name, j->f.replica) != 0)
+			continue;
+		matching++;
+		if (source_add(j, &all[i], &one) == 0)
+			continue;
+		if (n > 1 && !j->f.replica)
+			log_warn("restore: a replica cannot be used", L_S("replica", all[i].name), L_S("error", one.text));
+		if (j->not_opened.kind == ERR_NONE)
+			j->not_opened = one;
+	}
+	if (matching == 0)
+		return no_such_replica(j, e);
+	if (j->sources_n == 0) {
+		*e = j->not_opened;
+		return -1;
+	}
+	return 0;
+}
+
+static void job_free(struct job *j)
+{
+	for (size_t i = 0; i < j->sources_n; i++)
+		store_close(j->sources[i].store);
+	free(j->sources);
+	conf_replica_free(&j->single);
+	conf_free(j->conf);
+}
+
+/* ---- is there provably no backup? ---- */
+
+struct found {
+	struct store *store;
+	bool any;
+};
+
+static int found_object(void *arg, const struct store_entry *entry, struct err *e)
+{
+	struct found *f = arg;
+	(void)entry;
+	(void)e;
+	f->any = true;
+	return 0;
+}
+
+/* Anything at all below a generation counts: what is there is not nothing, and may be what is left of a backup. */
+static int found_generation(void *arg, const struct store_entry *entry, struct err *e)
+{
+	struct found *f = arg;
+	struct generation g;
+	struct object o = { .kind = OBJECT_SNAPSHOT };
+	char prefix[OBJECT_KEY_BYTES];
+	static const enum object_kind kinds[] = { OBJECT_SNAPSHOT, OBJECT_SEGMENT };
+	if (f->any || !generation_valid(entry->name))
+		return 0;
+	memcpy(g.name, entry->name, sizeof g.name);
+	for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+		o.kind = kinds[i];
+		if (f->store->ops->list(f->store, object_prefix(prefix, o.kind, &g), found_object, f, e) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* 1: every replica answered and holds nothing. 0: one holds something. -1: one could not tell. */
+static int provably_empty(struct job *j, struct err *e)
+{
+	if (j->not_opened.kind != ERR_NONE) {
+		*e = j->not_opened;
+		return -1;
+	}
+	for (size_t i = 0; i < j->sources_n; i++) {
+		struct found f = { .store = j->sources[i].store };
+		struct err one = ERR_INIT;
+		if (f.store->ops->list(f.store, "generations/", found_generation, &f, &one) < 0 &&
+		    one.kind != ERR_NOTHING) {
+			*e = one;
+			return -1;
+		}
+		if (f.any)
+			return 0;
+	}
+	return 1;
+}
+
+/* *why: what restore_run() said. 1: fine, skip. */
+static int skip_if_empty(struct job *j, struct err *why)
+{
+	struct err e = ERR_INIT;
+	if (!j->f.if_replica_exists || why->kind != ERR_NOTHING)
+		return 0;
+	int empty = provably_empty(j, &e);
+	if (empty < 0)
+		*why = e;
+	if (empty == 1)
+		log_info("no backup found, skipping", L_S("where", why->text));
+	return empty == 1;
+}
+
+/* ---- the run ---- */
+
+static void on_signal(int signal)
+{
+	(void)signal;
+	restore_interrupt();
+}
+
+static void catch_signals(void)
+{
+	struct sigaction a = { .sa_handler = on_signal };
+	sigemptyset(&a.sa_mask);
+	sigaction(SIGINT, &a, NULL);
+	sigaction(SIGTERM, &a, NULL);
+}
+
+/* A database that comes back to its configured path belongs to whom its directory belongs. */
+static struct owner owner_for(const struct job *j, const char *output)
+{
+	struct owner o = OWNER_PRIVATE;
+	char dir[PATH_BYTES];
+	struct stat st;
+	if (j->db && strcmp(j->db->path, output) == 0 && path_dir(dir, output) == 0 && stat(dir, &st) == 0) {
+		o.uid = o.dir_uid = st.st_uid;
+		o.gid = o.dir_gid = st.st_gid;
+	}
+	return o;
+}
+
+static int restore(struct job *j, const char *output, struct err *e)
+{
+	struct restore_wish w = {
+		.output = output,
+		.by_index = j->f.index.given,
+		.index = j->f.index.value,
+		.by_time = j->f.timestamp.given,
+		.wall_us = j->f.timestamp.wall_us,
+		.parallelism = j->f.parallelism,
+		.owner = owner_for(j, output),
+		.progress = isatty(STDERR_FILENO) == 1,
+	};
+	struct restore_result r;
+	char at[POSITION_TEXT_BYTES];
+	if (j->f.generation)
+		memcpy(w.generation.name, j->f.generation, sizeof w.generation.name);
+	catch_signals();
+	if (restore_run(j->sources, j->sources_n, &w, &r, e) < 0)
+		return skip_if_empty(j, e) ? 0 : -1;
+	log_info("database restored", L_S("path", output), L_S("replica", r.source),
+		 L_S("generation", r.generation.name), L_S("position", position_format(at, &r.generation, r.reached)),
+		 L_I("bytes", r.database_bytes), L_MS("elapsed", r.elapsed_ms));
+	return 0;
+}
+
+static int run_job(struct job *j, struct err *e)
+{
+	int rc = j->f.output ? check_output(&j->f, j->f.output, e) : 0;
+	if (rc != 0)
+		return rc < 0 ? -1 : 0;
+	if (find_source(j, e) < 0)
+		return -1;
+	const char *output = j->f.output ? j->f.output : j->db->path;
+	if (!j->f.output && (rc = check_output(&j->f, output, e)) != 0)
+		return rc < 0 ? -1 : 0;
+	return open_sources(j, e) < 0 ? -1 : restore(j, output, e);
+}
+
+static int run(int argc, char *const *argv, struct err *e, int *ret_exit)
+{
+	struct job j = { .f.parallelism = PARALLELISM };
+	int first;
+	(void)ret_exit;
+	int rc = command_args(&command_restore, &j.f, argc, argv, &first, e);
+	if (rc != 0)
+		return rc < 0 ? -1 : 0;
+	if (check_flags(&j.f, e) < 0)
+		return -1;
+	if (first == argc)
+		return err_set(e, ERR_USAGE, "what to restore is missing: give the path of a configured database, the URL of a "
+					     "replica, or the directory of one");
+	if (argc - first > 1)
+		return err_set(e, ERR_USAGE, "restore takes one argument, but \"%.200s\" follows \"%.200s\"", argv[first + 1],
+			       argv[first]);
+	j.argument = argv[first];
+	rc = run_job(&j, e);
+	job_free(&j);
+	return rc;
+}
+
+const struct command command_restore = {
+	.name = "restore",
+	.arguments = "DATABASE | URL | DIRECTORY",
+	.sentence = "Make a database from its backup, as it is now or was at some time",
+	.text = "DATABASE is the path of a database in the configuration (-config FILE, else the file named\n"
+		"by WALBROOK_CONFIG or LITESTREAM_CONFIG, else /etc/walbrook.yml, else /etc/litestream.yml);\n"
+		"of its replicas the one that reaches furthest is used. URL or DIRECTORY is the place of a\n"
+		"replica; it needs -o. Nothing is ever overwritten.\n"
+		"\n"
+		"  walbrook restore -o /tmp/app.db file:///var/backups/app\n"
+		"  walbrook restore -if-db-not-exists -if-replica-exists /var/lib/app/app.db\n"
+		"  walbrook restore -o then.db -timestamp 2000-01-02T15:04:05Z /var/backups/app\n",
+	.flags = flags,
+	.run = run,
+};
