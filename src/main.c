@@ -7,8 +7,8 @@
  *   3. an error becomes one line on standard error, `walbrook: TEXT`, and the exit code of its kind
  *      (docs/exit-codes.md)
  *
- * Failure modes: no command: the usage on standard error, exit code 2. An unknown command: the nearest known one.
- * Standard output that cannot be written (a full disk behind `>`) is a failure of the command. */
+ * Failure modes: no command: the usage on standard error, exit code 2. An unknown command: the nearest known
+ * one. Standard output that cannot be written (a full disk behind `>`) is a failure of the command. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -17,11 +17,7 @@
 #include "cmd/cmd.h"
 
 const struct command *const commands[] = {
-	&command_replicate,
-	&command_restore,
-	&command_version,
-	&command_help,
-	NULL,
+	&command_replicate, &command_restore, &command_version, &command_help, NULL,
 };
 
 /* One line, whatever paths and names are in it. */

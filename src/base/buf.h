@@ -25,7 +25,7 @@ struct dyn {
 int dyn_add(struct dyn *b, const void *src, size_t n);
 int dyn_addf(struct dyn *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 int dyn_reserve(struct dyn *b, size_t n); /* room for n more bytes at b->p + b->len */
-void dyn_free(struct dyn *b);             /* ends as an empty buffer with the same ceiling */
+void dyn_free(struct dyn *b);		  /* ends as an empty buffer with the same ceiling */
 
 /* Cursor over bytes that may be hostile. After a short read every later read gives 0 and `bad` stays set. */
 struct cur {

@@ -44,8 +44,8 @@ struct err {
 /* Replaces *e. Returns -1, so that `return err_set(...)` reads well. */
 int err_set(struct err *e, enum err_kind kind, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
-/* Replaces *e from an errno value; the kind follows from it (ENOSPC: SPACE, ENOENT: NOTHING, EACCES and the like:
- * UNREACHABLE, else FAIL) and ": strerror" is added to the text. Returns -1. */
+/* Replaces *e from an errno value; the kind follows from it (ENOSPC: SPACE, ENOENT: NOTHING, EACCES and the
+ * like: UNREACHABLE, else FAIL) and ": strerror" is added to the text. Returns -1. */
 int err_sys(struct err *e, int sys, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 /* Puts "text: " before what is there; kind and cause stay. Returns -1. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Files: whole reads and writes that survive EINTR and short transfers, publication by temp file, fsync, rename and
- * directory fsync, and paths. Every function that fails names the path in the error. */
+ * Files: whole reads and writes that survive EINTR and short transfers, publication by temp file, fsync, rename
+ * and directory fsync, and paths. Every function that fails names the path in the error. */
 #ifndef WB_BASE_FILE_H
 #define WB_BASE_FILE_H
 
@@ -19,8 +19,12 @@ struct owner {
 	gid_t gid, dir_gid;
 };
 #define OWNER_PRIVATE                                                                                          \
-	((struct owner){ .file_mode = 0600, .dir_mode = 0700, .uid = (uid_t)-1, .dir_uid = (uid_t)-1,         \
-			 .gid = (gid_t)-1, .dir_gid = (gid_t)-1 })
+	((struct owner){ .file_mode = 0600,                                                                    \
+			 .dir_mode = 0700,                                                                     \
+			 .uid = (uid_t)-1,                                                                     \
+			 .dir_uid = (uid_t)-1,                                                                 \
+			 .gid = (gid_t)-1,                                                                     \
+			 .dir_gid = (gid_t)-1 })
 struct owner owner_of(const char *db_path); /* private if the database is not there */
 
 int file_read_all(const char *path, struct dyn *to, struct err *e);
@@ -40,6 +44,6 @@ int dir_make(const char *dir, const struct owner *o, struct err *e); /* with par
 int path_join(char *buf, const char *dir, const char *name);
 int path_dir(char *buf, const char *path);
 int path_absolute(char *buf, const char *path, struct err *e); /* ~ expanded, lexically cleaned, links kept */
-const char *path_base(const char *path);                       /* borrows from path */
+const char *path_base(const char *path);		       /* borrows from path */
 
 #endif

@@ -18,9 +18,18 @@ struct log_attr {
 };
 
 /* Attributes: L_S("db", path), L_I("bytes", n), L_MS("elapsed", milliseconds; shown as a duration). */
-#define L_S(k, v) { .key = (k), .type = LOG_A_STR, .str = (v) }
-#define L_I(k, v) { .key = (k), .type = LOG_A_INT, .num = (int64_t)(v) }
-#define L_MS(k, v) { .key = (k), .type = LOG_A_MS, .num = (int64_t)(v) }
+#define L_S(k, v)                                                                                              \
+	{                                                                                                      \
+		.key = (k), .type = LOG_A_STR, .str = (v)                                                      \
+	}
+#define L_I(k, v)                                                                                              \
+	{                                                                                                      \
+		.key = (k), .type = LOG_A_INT, .num = (int64_t)(v)                                             \
+	}
+#define L_MS(k, v)                                                                                             \
+	{                                                                                                      \
+		.key = (k), .type = LOG_A_MS, .num = (int64_t)(v)                                              \
+	}
 
 #define LOG_AT(level, msg, ...)                                                                                \
 	do {                                                                                                   \

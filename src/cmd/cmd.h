@@ -11,10 +11,10 @@ struct command {
 	const char *name;
 	const char *arguments; /* for the usage line, "" for none */
 	const char *sentence;  /* one line of `walbrook help` */
-	const char *text;      /* more of `walbrook help NAME`, lines that end with a line feed; NULL for none */
+	const char *text; /* more of `walbrook help NAME`, lines that end with a line feed; NULL for none */
 	const struct args_flag *flags;
-	/* argv[0] is the first word behind the name. *ret_exit (0 before the call) is the exit status when it returns
-	 * 0; with -1 the error tells. */
+	/* argv[0] is the first word behind the name. *ret_exit (0 before the call) is the exit status when it
+	 * returns 0; with -1 the error tells. */
 	int (*run)(int argc, char *const *argv, struct err *e, int *ret_exit);
 };
 
@@ -25,7 +25,8 @@ extern const struct command command_help, command_replicate, command_restore, co
 /* NULL and ERR_USAGE (with the nearest known one) when there is no such command. */
 const struct command *command_find(const char *name, struct err *e);
 /* args_parse() for a command; when help is asked for it prints that on standard output and returns 1. */
-int command_args(const struct command *c, void *base, int argc, char *const *argv, int *ret_first, struct err *e);
+int command_args(const struct command *c, void *base, int argc, char *const *argv, int *ret_first,
+		 struct err *e);
 void help_print_all(int fd);
 
 struct conf;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * walbrook help [COMMAND]: what there is, from the table of commands and their tables of flags. Help that was asked
- * for goes to standard output with status 0; main.c prints the same to standard error when the command is missing. */
+ * walbrook help [COMMAND]: what there is, from the table of commands and their tables of flags. Help that was
+ * asked for goes to standard output with status 0; main.c prints the same to standard error when the command is
+ * missing. */
 #include "cmd/cmd.h"
 
 #include <stdio.h>
@@ -60,7 +61,8 @@ const struct command *command_find(const char *name, struct err *e)
 	return NULL;
 }
 
-int command_args(const struct command *c, void *base, int argc, char *const *argv, int *ret_first, struct err *e)
+int command_args(const struct command *c, void *base, int argc, char *const *argv, int *ret_first,
+		 struct err *e)
 {
 	int rc = args_parse(c->flags, base, argc, argv, ret_first, e);
 	if (rc == 1)
@@ -75,7 +77,8 @@ int command_conf(const char *given, bool expand_env, struct conf **ret, struct e
 		return -1;
 	int rc = conf_read(path, expand_env, ret, e);
 	if (rc == 0)
-		log_setup((*ret)->log_level, (*ret)->log_json, (*ret)->log_stdout ? STDOUT_FILENO : STDERR_FILENO);
+		log_setup((*ret)->log_level, (*ret)->log_json,
+			  (*ret)->log_stdout ? STDOUT_FILENO : STDERR_FILENO);
 	free(path);
 	return rc;
 }

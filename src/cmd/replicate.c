@@ -6,14 +6,15 @@
  *   2. -exec goes before the `exec` of the configuration
  *   3. daemon_run() until a signal, or until the command of -exec ends; its status is ours
  *
- * Failure modes: a command line that is half of both forms, a configuration without databases, a replica that this
- * version cannot serve: said before anything is touched. */
+ * Failure modes: a command line that is half of both forms, a configuration without databases, a replica that
+ * this version cannot serve: said before anything is touched. */
 #include "cmd/cmd.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "conf/conf.h"
 #include "daemon/daemon.h"
 
@@ -25,20 +26,24 @@ struct replicate_flags {
 #define AT(member) offsetof(struct replicate_flags, member)
 
 static const struct args_flag flags[] = {
-	{ "exec", ARGS_TEXT, AT(exec), "COMMAND", "run COMMAND beside replication and end with it, with its exit status",
-	  0, 0 },
+	{ "exec", ARGS_TEXT, AT(exec), "COMMAND",
+	  "run COMMAND beside replication and end with it, with its exit status", 0, 0 },
 	{ "config", ARGS_TEXT, AT(config), "FILE", "configuration; see below", 0, 0 },
-	{ "no-expand-env", ARGS_BOOL, AT(no_expand_env), NULL, "leave $NAME in the configuration as it stands", 0, 0 },
+	{ "no-expand-env", ARGS_BOOL, AT(no_expand_env), NULL, "leave $NAME in the configuration as it stands",
+	  0, 0 },
 	{ 0 },
 };
 
-static int from_arguments(const struct replicate_flags *f, int n, char *const *words, struct conf **ret, struct err *e)
+static int from_arguments(const struct replicate_flags *f, int n, char *const *words, struct conf **ret,
+			  struct err *e)
 {
 	if (f->config && *f->config)
-		return err_set(e, ERR_USAGE, "either -config or a database with the places to copy it to, not both");
+		return err_set(e, ERR_USAGE,
+			       "either -config or a database with the places to copy it to, not both");
 	if (n == 1)
 		return err_set(e, ERR_USAGE,
-			       "at least one replica URL must follow the database %.200s, e.g. file:///var/backups/app or "
+			       "at least one replica URL must follow the database %.200s, e.g. "
+			       "file:///var/backups/app or "
 			       "s3://bucket/app",
 			       words[0]);
 	return conf_from_args(words[0], (const char *const *)words + 1, (size_t)n - 1, ret, e);
@@ -53,7 +58,8 @@ static int from_file(const struct replicate_flags *f, struct conf **ret, struct 
 	}
 	if ((*ret)->dbs_n > 0)
 		return 0;
-	err_set(e, ERR_CONFIG, "%s: no databases are configured; add dbs: with a path: and replicas:", (*ret)->file);
+	err_set(e, ERR_CONFIG,
+		"%s: no databases are configured; add dbs: with a path: and replicas:", (*ret)->file);
 	conf_free(*ret);
 	return -1;
 }
@@ -64,12 +70,27 @@ static int take_exec(const char *exec, struct conf *c, struct err *e)
 	if (!exec)
 		return 0;
 	if (exec[strspn(exec, " \t\r\n")] == 0)
-		return err_set(e, ERR_USAGE, "-exec is empty; give it a command such as -exec \"myapp -listen :8080\"");
+		return err_set(e, ERR_USAGE,
+			       "-exec is empty; give it a command such as -exec \"myapp -listen :8080\"");
 	if (!(copy = strdup(exec)))
 		return err_sys(e, ENOMEM, "cannot keep the command of -exec");
 	free(c->exec);
 	c->exec = copy;
 	return 0;
+}
+
+/* What the original would do and this version does not do yet must not pass in silence. */
+static void warn_unserved(const struct conf *c)
+{
+	bool validation = false;
+	for (size_t i = 0; i < c->dbs_n; i++)
+		for (size_t k = 0; k < c->dbs[i].replicas_n; k++)
+			validation = validation || c->dbs[i].replicas[k].validation_interval_us > 0;
+	if (c->addr)
+		log_warn("addr is configured, but this version does not serve metrics yet",
+			 L_S("addr", c->addr));
+	if (validation)
+		log_warn("validation-interval is configured, but this version does not validate replicas yet");
 }
 
 static int check_usable(const struct conf *c, struct err *e)
@@ -95,6 +116,8 @@ static int run(int argc, char *const *argv, struct err *e, int *ret_exit)
 	rc = take_exec(f.exec, c, e);
 	if (rc == 0)
 		rc = check_usable(c, e);
+	if (rc == 0)
+		warn_unserved(c);
 	if (rc == 0)
 		rc = daemon_run(c, e, ret_exit);
 	conf_free(c);

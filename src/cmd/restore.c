@@ -8,14 +8,14 @@
  *   4. the sources: that one place, or every replica of the database (or the one named by -replica)
  *   5. restore_run(), and one line in the log
  *
- * -if-db-not-exists: an output that exists is the end of the work, with status 0. -if-replica-exists: no backup is
- * the end of the work, with status 0, but only when every place answered and none of them holds one: a place that
- * cannot be reached, a backup that has not what was wished for, or a path that is neither a database nor a directory
- * (its configuration may be missing) stays an error, because the application would begin with an empty database beside
- * its backup.
+ * -if-db-not-exists: an output that exists is the end of the work, with status 0. -if-replica-exists: no backup
+ * is the end of the work, with status 0, but only when every place answered and none of them holds one: a place
+ * that cannot be reached, a backup that has not what was wished for, or a path that is neither a database nor a
+ * directory (its configuration may be missing) stays an error, because the application would begin with an
+ * empty database beside its backup.
  *
- * Failure modes: each says what was looked for, where, and what to write instead. SIGINT and SIGTERM end the run with
- * nothing left behind. */
+ * Failure modes: each says what was looked for, where, and what to write instead. SIGINT and SIGTERM end the
+ * run with nothing left behind. */
 #include "cmd/cmd.h"
 
 #include <errno.h>
@@ -46,16 +46,23 @@ struct restore_flags {
 enum { PARALLELISM = 8, PARALLELISM_MAX = 256 };
 
 static const struct args_flag flags[] = {
-	{ "o", ARGS_TEXT, AT(output), "PATH", "file to make; without it the path of the configured database", 0, 0 },
+	{ "o", ARGS_TEXT, AT(output), "PATH", "file to make; without it the path of the configured database", 0,
+	  0 },
 	{ "replica", ARGS_TEXT, AT(replica), "NAME", "use only this replica of a configured database", 0, 0 },
-	{ "generation", ARGS_TEXT, AT(generation), "NAME", "use this generation instead of the newest that fits", 0, 0 },
+	{ "generation", ARGS_TEXT, AT(generation), "NAME",
+	  "use this generation instead of the newest that fits", 0, 0 },
 	{ "index", ARGS_HEX, AT(index), "HEX", "restore to the end of this WAL index (hexadecimal)", 0, 0 },
-	{ "timestamp", ARGS_TIME, AT(timestamp), "TIME", "restore the state at this time, e.g. 2000-01-02T15:04:05Z", 0, 0 },
-	{ "if-db-not-exists", ARGS_BOOL, AT(if_db_not_exists), NULL, "do nothing if the output exists; exit code 0", 0, 0 },
-	{ "if-replica-exists", ARGS_BOOL, AT(if_replica_exists), NULL, "do nothing if there is no backup; exit code 0", 0, 0 },
-	{ "parallelism", ARGS_INT, AT(parallelism), "N", "objects fetched at the same time; default 8", 0, PARALLELISM_MAX },
+	{ "timestamp", ARGS_TIME, AT(timestamp), "TIME",
+	  "restore the state at this time, e.g. 2000-01-02T15:04:05Z", 0, 0 },
+	{ "if-db-not-exists", ARGS_BOOL, AT(if_db_not_exists), NULL,
+	  "do nothing if the output exists; exit code 0", 0, 0 },
+	{ "if-replica-exists", ARGS_BOOL, AT(if_replica_exists), NULL,
+	  "do nothing if there is no backup; exit code 0", 0, 0 },
+	{ "parallelism", ARGS_INT, AT(parallelism), "N", "objects fetched at the same time; default 8", 0,
+	  PARALLELISM_MAX },
 	{ "config", ARGS_TEXT, AT(config), "FILE", "configuration that names the database", 0, 0 },
-	{ "no-expand-env", ARGS_BOOL, AT(no_expand_env), NULL, "leave $NAME in the configuration as it stands", 0, 0 },
+	{ "no-expand-env", ARGS_BOOL, AT(no_expand_env), NULL, "leave $NAME in the configuration as it stands",
+	  0, 0 },
 	{ 0 },
 };
 
@@ -64,8 +71,8 @@ struct job {
 	struct restore_flags f;
 	const char *argument;
 	struct conf *conf;
-	struct conf_replica single;  /* the URL or directory, when there is no database */
-	const struct conf_db *db;    /* in conf; NULL: single */
+	struct conf_replica single; /* the URL or directory, when there is no database */
+	const struct conf_db *db;   /* in conf; NULL: single */
 	struct restore_source *sources;
 	size_t sources_n;
 	struct err not_opened; /* of the first replica that could not be opened; NONE: all could */
@@ -83,7 +90,8 @@ static int check_flags(struct restore_flags *f, struct err *e)
 		f->generation = NULL;
 	if (f->generation && !generation_valid(f->generation))
 		return err_set(e, ERR_USAGE,
-			       "-generation: \"%.80s\" is not the name of a generation; it has 16 lower case hexadecimal "
+			       "-generation: \"%.80s\" is not the name of a generation; it has 16 lower case "
+			       "hexadecimal "
 			       "digits, e.g. 0123456789abcdef",
 			       f->generation);
 	if (f->index.given && f->timestamp.given)
@@ -107,8 +115,10 @@ static int check_output(const struct restore_flags *f, const char *output, struc
 static int single_replica(struct job *j, const char *text, struct err *e)
 {
 	if (!j->f.output)
-		return err_set(e, ERR_USAGE, "-o PATH is needed: \"%.200s\" says where the backup is, not where to restore it to",
-			       text);
+		return err_set(
+			e, ERR_USAGE,
+			"-o PATH is needed: \"%.200s\" says where the backup is, not where to restore it to",
+			text);
 	if (j->f.replica)
 		log_warn("-replica has no meaning without a configured database", L_S("replica", j->f.replica));
 	if (conf_replica_from_text(text, &j->single, e) < 0) {
@@ -122,10 +132,12 @@ static int neither(const struct job *j, const char *path, const struct err *no_c
 {
 	if (!j->conf)
 		return err_set(e, ERR_NOTHING,
-			       "%s is neither a directory with a replica nor a configured database, for there is %s. If the replica "
+			       "%s is neither a directory with a replica nor a configured database, for there "
+			       "is %s. If the replica "
 			       "has yet to be made, name it by its URL, file://%s",
 			       path, no_conf->text, path);
-	err_set(e, ERR_CONFIG, "%s is neither a database of %s nor a directory with a replica", path, j->conf->file);
+	err_set(e, ERR_CONFIG, "%s is neither a database of %s nor a directory with a replica", path,
+		j->conf->file);
 	if (j->conf->dbs_n == 1)
 		return err_hint(e, "The database there is %s", j->conf->dbs[0].path);
 	struct nearest near = NEAREST_OF(path);
@@ -162,7 +174,8 @@ static int find_source(struct job *j, struct err *e)
 	if (!url_like(j->argument))
 		return find_path(j, e);
 	if (j->f.config)
-		return err_set(e, ERR_USAGE, "either the URL of a replica or -config with the path of a database, not both");
+		return err_set(e, ERR_USAGE,
+			       "either the URL of a replica or -config with the path of a database, not both");
 	return single_replica(j, j->argument, e);
 }
 
@@ -201,7 +214,8 @@ static int open_sources(struct job *j, struct err *e)
 	struct conf_replica *all = j->db ? j->db->replicas : &j->single;
 	size_t n = j->db ? j->db->replicas_n : 1, matching = 0;
 	if (n == 0)
-		return err_set(e, ERR_CONFIG, "%s: the database %s has no replicas", j->conf->file, j->db->path);
+		return err_set(e, ERR_CONFIG, "%s: the database %s has no replicas", j->conf->file,
+			       j->db->path);
 	if (!(j->sources = calloc(n, sizeof *j->sources)))
 		return err_sys(e, ENOMEM, "cannot open the replicas");
 	for (size_t i = 0; i < n; i++) {
@@ -212,7 +226,8 @@ static int open_sources(struct job *j, struct err *e)
 		if (source_add(j, &all[i], &one) == 0)
 			continue;
 		if (n > 1 && !j->f.replica)
-			log_warn("restore: a replica cannot be used", L_S("replica", all[i].name), L_S("error", one.text));
+			log_warn("restore: a replica cannot be used", L_S("replica", all[i].name),
+				 L_S("error", one.text));
 		if (j->not_opened.kind == ERR_NONE)
 			j->not_opened = one;
 	}
@@ -250,7 +265,8 @@ static int found_object(void *arg, const struct store_entry *entry, struct err *
 	return 0;
 }
 
-/* Anything at all below a generation counts: what is there is not nothing, and may be what is left of a backup. */
+/* Anything at all below a generation counts: what is there is not nothing, and may be what is left of a backup.
+ */
 static int found_generation(void *arg, const struct store_entry *entry, struct err *e)
 {
 	struct found *f = arg;
@@ -353,8 +369,9 @@ static int restore(struct job *j, const char *output, struct err *e)
 	if (restore_run(j->sources, j->sources_n, &w, &r, e) < 0)
 		return skip_if_empty(j, e) ? 0 : -1;
 	log_info("database restored", L_S("path", output), L_S("replica", r.source),
-		 L_S("generation", r.generation.name), L_S("position", position_format(at, &r.generation, r.reached)),
-		 L_I("bytes", r.database_bytes), L_MS("elapsed", r.elapsed_ms));
+		 L_S("generation", r.generation.name),
+		 L_S("position", position_format(at, &r.generation, r.reached)), L_I("bytes", r.database_bytes),
+		 L_MS("elapsed", r.elapsed_ms));
 	return 0;
 }
 
@@ -382,11 +399,13 @@ static int run(int argc, char *const *argv, struct err *e, int *ret_exit)
 	if (check_flags(&j.f, e) < 0)
 		return -1;
 	if (first == argc)
-		return err_set(e, ERR_USAGE, "what to restore is missing: give the path of a configured database, the URL of a "
-					     "replica, or the directory of one");
+		return err_set(
+			e, ERR_USAGE,
+			"what to restore is missing: give the path of a configured database, the URL of a "
+			"replica, or the directory of one");
 	if (argc - first > 1)
-		return err_set(e, ERR_USAGE, "restore takes one argument, but \"%.200s\" follows \"%.200s\"", argv[first + 1],
-			       argv[first]);
+		return err_set(e, ERR_USAGE, "restore takes one argument, but \"%.200s\" follows \"%.200s\"",
+			       argv[first + 1], argv[first]);
 	j.argument = argv[first];
 	rc = run_job(&j, e);
 	job_free(&j);

@@ -4,11 +4,11 @@
  *
  *   1. words that begin with `-` are flags until the first that does not, or `--`
  *   2. one or two dashes mean the same; a value stands behind `=` or is the next word (never for a switch)
- *   3. a word that looks like a flag behind the first argument is an error, because the original would have taken it
- *      for an argument; behind `--` everything is an argument
+ *   3. a word that looks like a flag behind the first argument is an error, because the original would have
+ * taken it for an argument; behind `--` everything is an argument
  *
- * Failure modes: unknown flags (with the nearest known one), missing and bad values (with an example that works), a
- * value that is itself one of the flags (a value was forgotten). All ERR_USAGE. */
+ * Failure modes: unknown flags (with the nearest known one), missing and bad values (with an example that
+ * works), a value that is itself one of the flags (a value was forgotten). All ERR_USAGE. */
 #include "conf/args.h"
 
 #include <errno.h>
@@ -49,7 +49,8 @@ static int unknown(const struct args_flag *flags, const char *word, struct err *
 	for (const struct args_flag *f = flags; f->name; f++)
 		nearest_offer(&near, f->name);
 	err_set(e, ERR_USAGE, "there is no flag %.80s", word);
-	return near.best ? err_hint(e, "Did you mean -%s?", near.best) : err_hint(e, "-h lists those that there are");
+	return near.best ? err_hint(e, "Did you mean -%s?", near.best)
+			 : err_hint(e, "-h lists those that there are");
 }
 
 static int set_bool(const struct args_flag *f, bool *to, const char *value, struct err *e)
@@ -74,7 +75,8 @@ static int set_int(const struct args_flag *f, int *to, const char *value, struct
 	if (end == value || *end || strspn(value, " \t\n") > 0)
 		return err_set(e, ERR_USAGE, "-%s: \"%.80s\" is not a whole number", f->name, value);
 	if (errno || v < f->min || v > f->max)
-		return err_set(e, ERR_USAGE, "-%s: %.80s is out of bounds; allowed are %d to %d", f->name, value, f->min, f->max);
+		return err_set(e, ERR_USAGE, "-%s: %.80s is out of bounds; allowed are %d to %d", f->name,
+			       value, f->min, f->max);
 	*to = (int)v;
 	return 0;
 }
@@ -101,7 +103,8 @@ static int set_value(const struct args_flag *f, void *base, const char *value, s
 	case ARGS_TIME:
 		if (time_parse(value, &time->wall_us) < 0)
 			return err_set(e, ERR_USAGE,
-				       "-%s: \"%.80s\" is not a time with its zone; write it as 2000-01-02T15:04:05Z or "
+				       "-%s: \"%.80s\" is not a time with its zone; write it as "
+				       "2000-01-02T15:04:05Z or "
 				       "2000-01-02T17:04:05.250+02:00",
 				       f->name, value);
 		time->given = true;
@@ -109,7 +112,8 @@ static int set_value(const struct args_flag *f, void *base, const char *value, s
 	case ARGS_HEX:
 		if (!index_parse(value, &hex->value))
 			return err_set(e, ERR_USAGE,
-				       "-%s: \"%.80s\" is not a WAL index; write its hexadecimal digits as they stand in the names of "
+				       "-%s: \"%.80s\" is not a WAL index; write its hexadecimal digits as "
+				       "they stand in the names of "
 				       "the objects, e.g. 0000001f or 1f",
 				       f->name, value);
 		hex->given = true;
@@ -119,8 +123,8 @@ static int set_value(const struct args_flag *f, void *base, const char *value, s
 }
 
 /* The flag at argv[i]; *ret_words: how many words it takes. */
-static int one_flag(const struct args_flag *flags, void *base, int argc, char *const *argv, int i, int *ret_words,
-		    struct err *e)
+static int one_flag(const struct args_flag *flags, void *base, int argc, char *const *argv, int i,
+		    int *ret_words, struct err *e)
 {
 	const char *name = without_dashes(argv[i]), *equals = strchr(name, '=');
 	size_t n = equals ? (size_t)(equals - name) : strlen(name);
@@ -136,13 +140,16 @@ static int one_flag(const struct args_flag *flags, void *base, int argc, char *c
 		return err_set(e, ERR_USAGE, "-%s needs a value: -%s %s", f->name, f->name, f->value);
 	const char *value = argv[i + 1];
 	if (looks_like_flag(value) && find(flags, without_dashes(value), strcspn(without_dashes(value), "=")))
-		return err_set(e, ERR_USAGE, "-%s needs a value, but the flag %.80s follows; if that is the value, write -%s=%.80s",
-			       f->name, value, f->name, value);
+		return err_set(
+			e, ERR_USAGE,
+			"-%s needs a value, but the flag %.80s follows; if that is the value, write -%s=%.80s",
+			f->name, value, f->name, value);
 	*ret_words = 2;
 	return set_value(f, base, value, e);
 }
 
-int args_parse(const struct args_flag *flags, void *base, int argc, char *const *argv, int *ret_first, struct err *e)
+int args_parse(const struct args_flag *flags, void *base, int argc, char *const *argv, int *ret_first,
+	       struct err *e)
 {
 	int i = 0, words;
 	while (i < argc && looks_like_flag(argv[i])) {
@@ -159,7 +166,8 @@ int args_parse(const struct args_flag *flags, void *base, int argc, char *const 
 	for (; i < argc; i++)
 		if (looks_like_flag(argv[i]))
 			return err_set(e, ERR_USAGE,
-				       "flags must come before arguments: %.80s (an argument that begins with - goes behind --)",
+				       "flags must come before arguments: %.80s (an argument that begins with "
+				       "- goes behind --)",
 				       argv[i]);
 	return 0;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Flags of a command, from a table: -f v, -f=v, --f v, --f=v, -b, -b=true. Flags come before arguments, as in the
- * original; there are no abbreviations; `--` ends the flags. */
+ * Flags of a command, from a table: -f v, -f=v, --f v, --f=v, -b, -b=true. Flags come before arguments, as in
+ * the original; there are no abbreviations; `--` ends the flags. */
 #ifndef WB_CONF_ARGS_H
 #define WB_CONF_ARGS_H
 
@@ -34,14 +34,15 @@ struct args_hex {
 struct args_flag {
 	const char *name;
 	enum args_type type;
-	size_t at;         /* offset of the field in the struct that args_parse fills */
+	size_t at;	   /* offset of the field in the struct that args_parse fills */
 	const char *value; /* what to call the value in the help, NULL for ARGS_BOOL */
 	const char *help;
 	int min, max; /* ARGS_INT */
 };
 
-/* argv[0] is the first word behind the command. Fields of flags that are not given stay as they are. Returns 0 and
- * in *ret_first the place of the first argument; 1 when help is asked for (-h, -help); -1: ERR_USAGE. */
-int args_parse(const struct args_flag *flags, void *base, int argc, char *const *argv, int *ret_first, struct err *e);
+/* argv[0] is the first word behind the command. Fields of flags that are not given stay as they are. Returns 0
+ * and in *ret_first the place of the first argument; 1 when help is asked for (-h, -help); -1: ERR_USAGE. */
+int args_parse(const struct args_flag *flags, void *base, int argc, char *const *argv, int *ret_first,
+	       struct err *e);
 
 #endif

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The configuration as a whole: where it is found, how the command line makes one, and the checks that concern more
- * than one replica.
+ * The configuration as a whole: where it is found, how the command line makes one, and the checks that concern
+ * more than one replica.
  *
  *   1. conf_find() names the file: -config, the two variables, the two usual places
  *   2. read.c (a file) or conf_from_args() fills struct conf; every replica went through conf_replica_resolve()
- *   3. conf_check() collects every path and destination once, sorts them, and looks at neighbours, so ten thousand
- *      databases cost no more than sorting them
+ *   3. conf_check() collects every path and destination once, sorts them, and looks at neighbours, so ten
+ * thousand databases cost no more than sorting them
  *
  * Failure modes: two things that would write to one place are refused, with the lines of both. */
 #include "conf/conf.h"
@@ -36,13 +36,15 @@ int conf_find(const char *given, char **ret_path, struct err *e)
 		if (path_absolute(path, found, e) < 0)
 			return err_wrap(e, "%s", from);
 		if (access(path, F_OK) < 0 && errno == ENOENT)
-			return err_set(e, ERR_CONFIG, "configuration file %s does not exist (named by %s)", path, from);
+			return err_set(e, ERR_CONFIG, "configuration file %s does not exist (named by %s)",
+				       path, from);
 	} else {
 		for (size_t i = 0; i < 2 && !found; i++)
 			found = access(places[i], F_OK) == 0 || errno != ENOENT ? places[i] : NULL;
 		if (!found)
 			return err_set(e, ERR_NOTHING,
-				       "no configuration: neither -config FILE nor %s nor %s is set, and neither %s nor %s exists",
+				       "no configuration: neither -config FILE nor %s nor %s is set, and "
+				       "neither %s nor %s exists",
 				       variables[0], variables[1], places[0], places[1]);
 		snprintf(path, sizeof path, "%s", found);
 	}
@@ -54,9 +56,11 @@ int conf_meta_dir(const struct conf_db *db, char *buf, struct err *e)
 {
 	const char *base = path_base(db->path);
 	int n = db->meta_path ? snprintf(buf, PATH_BYTES, "%s", db->meta_path)
-			      : snprintf(buf, PATH_BYTES, "%.*s.%s-litestream", (int)(base - db->path), db->path, base);
+			      : snprintf(buf, PATH_BYTES, "%.*s.%s-litestream", (int)(base - db->path),
+					 db->path, base);
 	if (n < 0 || n >= PATH_BYTES)
-		return err_set(e, ERR_CONFIG, "%.200s…: the path of its metadata directory is too long", db->path);
+		return err_set(e, ERR_CONFIG, "%.200s…: the path of its metadata directory is too long",
+			       db->path);
 	return 0;
 }
 
@@ -131,16 +135,17 @@ static int same_place(const struct places *s, const struct place *a, const struc
 	other(a, first, sizeof first);
 	switch (b->what) {
 	case PLACE_DB:
-		return err_set(e, ERR_CONFIG, "%sthe database %s is configured twice%s; leave out one of them", at,
-			       b->db->path, first);
+		return err_set(e, ERR_CONFIG, "%sthe database %s is configured twice%s; leave out one of them",
+			       at, b->db->path, first);
 	case PLACE_META:
 		return err_set(e, ERR_CONFIG,
-			       "%stwo databases use the metadata directory %s%s; give each its own meta-path", at,
-			       strchr(b->id, ':') + 1, first);
+			       "%stwo databases use the metadata directory %s%s; give each its own meta-path",
+			       at, strchr(b->id, ':') + 1, first);
 	case PLACE_REPLICA:
 		break;
 	}
-	return err_set(e, ERR_CONFIG, "%stwo replicas are on %s%s; they would overwrite each other. Give each its own path",
+	return err_set(e, ERR_CONFIG,
+		       "%stwo replicas are on %s%s; they would overwrite each other. Give each its own path",
 		       at, conf_replica_shown(b->replica, shown), first);
 }
 
@@ -156,7 +161,8 @@ static int replica_id(const struct conf_replica *r, char *buf, size_t size)
 		n = snprintf(buf, size, "%s:%s|%s|%s|%.*s", r->type, r->endpoint ? r->endpoint : "",
 			     r->account_name ? r->account_name : "", r->bucket, (int)path_n, path);
 	else if (r->host)
-		n = snprintf(buf, size, "%s:%s|%s|%.*s", r->type, r->host, path[0] == '/' ? "" : r->user, (int)path_n, path);
+		n = snprintf(buf, size, "%s:%s|%s|%.*s", r->type, r->host, path[0] == '/' ? "" : r->user,
+			     (int)path_n, path);
 	else
 		n = snprintf(buf, size, "%s:%s", r->type, path);
 	return n < 0 || (size_t)n >= size ? -1 : 0;
@@ -164,7 +170,7 @@ static int replica_id(const struct conf_replica *r, char *buf, size_t size)
 
 static int places_collect(struct places *s, struct err *e)
 {
-	char id[2 * PATH_BYTES], dir[PATH_BYTES];
+	char id[2 * PATH_BYTES], dir[PATH_BYTES], at[PATH_BYTES];
 	for (size_t i = 0; i < s->c->dbs_n; i++) {
 		const struct conf_db *d = &s->c->dbs[i];
 		struct place p = { .db = d, .what = PLACE_DB };
@@ -179,7 +185,8 @@ static int places_collect(struct places *s, struct err *e)
 		for (size_t k = 0; k < d->replicas_n; k++) {
 			p.replica = &d->replicas[k];
 			if (replica_id(p.replica, id, sizeof id) < 0)
-				return err_set(e, ERR_CONFIG, "the place of replica \"%s\" of %s is too long", p.replica->name, d->path);
+				return err_set(e, ERR_CONFIG, "%sthe place of the replica is too long",
+					       where(s, &p, at, sizeof at));
 			if (place_add(s, p, id, e) < 0)
 				return -1;
 		}
@@ -216,14 +223,17 @@ static int replica_apart(const struct places *s, const struct place *p, struct e
 			continue;
 		const struct place *db = place_find(s, "db", path, n - end);
 		if (db)
-			return err_set(e, ERR_CONFIG, "%sthe replica %s is %s the database %s itself; give it a directory elsewhere",
-				       at, path, i == 0 ? "on" : "on a file of", db->db->path);
+			return err_set(
+				e, ERR_CONFIG,
+				"%sthe replica %s is %s the database %s itself; give it a directory elsewhere",
+				at, path, i == 0 ? "on" : "on a file of", db->db->path);
 	}
 	for (size_t i = 1; i <= n; i++) {
 		const struct place *meta = path[i] == '/' || i == n ? place_find(s, "meta", path, i) : NULL;
 		if (meta)
 			return err_set(e, ERR_CONFIG,
-				       "%sthe replica %s is inside %s, the metadata directory of the database %s, which is "
+				       "%sthe replica %s is inside %s, the metadata directory of the database "
+				       "%s, which is "
 				       "emptied as needed; give it a directory elsewhere",
 				       at, path, strchr(meta->id, ':') + 1, meta->db->path);
 	}
@@ -235,11 +245,14 @@ static int check_names(const struct places *s, const struct conf_db *d, struct e
 	char at[PATH_BYTES], first[64];
 	for (size_t i = 0; i < d->replicas_n; i++)
 		for (size_t k = 0; k < i; k++) {
-			const struct place p = { .db = d, .replica = &d->replicas[i] }, q = { .db = d, .replica = &d->replicas[k] };
+			const struct place p = { .db = d, .replica = &d->replicas[i] },
+					   q = { .db = d, .replica = &d->replicas[k] };
 			if (strcmp(p.replica->name, q.replica->name) == 0)
-				return err_set(e, ERR_CONFIG, "%stwo replicas of %s are named \"%s\"%s; give each its own name: …",
-					       where(s, &p, at, sizeof at), d->path, p.replica->name,
-					       other(&q, first, sizeof first));
+				return err_set(
+					e, ERR_CONFIG,
+					"%stwo replicas of %s are named \"%s\"%s; give each its own name: …",
+					where(s, &p, at, sizeof at), d->path, p.replica->name,
+					other(&q, first, sizeof first));
 		}
 	return 0;
 }
@@ -300,7 +313,8 @@ static int fill_from_args(struct conf *c, const char *db, const char *const *url
 	if (option_defaults(SCOPE_TOP, c, e) < 0)
 		return -1;
 	if (url_like(db))
-		return err_set(e, ERR_USAGE, "the database comes first, then the places to copy to, but \"%s\" is a URL",
+		return err_set(e, ERR_USAGE,
+			       "the database comes first, then the places to copy to, but \"%s\" is a URL",
 			       url_shown(path, db));
 	if (!(c->dbs = calloc(1, sizeof *c->dbs)))
 		return err_sys(e, ENOMEM, "cannot make a configuration");

@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Expansion happens on the whole text before YAML sees it, by the rules of Litestream 0.3 (those of Go's os.Expand):
+ * Expansion happens on the whole text before YAML sees it, by the rules of Litestream 0.3 (those of Go's
+ * os.Expand):
  *
- *   1. `$NAME` and `${NAME}` become the value of the variable, nothing if it is not set; NAME is letters, digits, `_`
+ *   1. `$NAME` and `${NAME}` become the value of the variable, nothing if it is not set; NAME is letters,
+ * digits, `_`
  *   2. `$` with one of `*#$@!?-` or a digit is a name of one character (so `$$` and `$1` become nothing)
  *   3. `$` before anything else, or at the end, stays
  *
- * and differs from it in three places: a comment that has a line of its own is left alone; `${…}` with anything but
- * a name inside is an error where Litestream quietly made it nothing (`${A:-b}` is the usual case); and a value with
- * a line break is an error, because it could add keys to the file.
+ * and differs from it in three places: a comment that has a line of its own is left alone; `${…}` with anything
+ * but a name inside is an error where Litestream quietly made it nothing (`${A:-b}` is the usual case); and a
+ * value with a line break is an error, because it could add keys to the file.
  *
- * Each replacement is remembered with both columns, so that messages can point into the file as its author sees it. */
+ * Each replacement is remembered with both columns, so that messages can point into the file as its author sees
+ * it. */
 #include "conf/expand.h"
 
 #include <errno.h>
@@ -47,7 +50,8 @@ static unsigned chars_in(const void *p, size_t n)
 	return chars;
 }
 
-/* The name behind the `$` at the cursor. Returns the length of the whole reference, 0 if there is none; -1: bad. */
+/* The name behind the `$` at the cursor. Returns the length of the whole reference, 0 if there is none; -1:
+ * bad. */
 static long name_at(const struct walk *w, struct span *ret, struct err *e)
 {
 	const uint8_t *p = w->in.p + w->at + 1;
@@ -61,11 +65,13 @@ static long name_at(const struct walk *w, struct span *ret, struct err *e)
 		for (size_t i = 1; i <= n; i++)
 			good = good && (name_char(p[i]) || (n == 1 && one_char_name(p[1])));
 		if (!closed || !good)
-			return err_set(e, ERR_CONFIG,
-				       "%s:%u:%u: \"${%.*s%s\" is not an environment variable: only ${NAME} with letters, digits "
-				       "and _ is known. If the $ is meant as it stands, start with -no-expand-env",
-				       w->file, w->line, w->in_column, (int)(n < 40 ? n : 40), (const char *)p + 1,
-				       closed ? "}" : "");
+			return err_set(
+				e, ERR_CONFIG,
+				"%s:%u:%u: \"${%.*s%s\" is not an environment variable: only ${NAME} with "
+				"letters, digits "
+				"and _ is known. If the $ is meant as it stands, start with -no-expand-env",
+				w->file, w->line, w->in_column, (int)(n < 40 ? n : 40), (const char *)p + 1,
+				closed ? "}" : "");
 		*ret = (struct span){ p + 1, n };
 		return (long)n + 3;
 	}
@@ -84,7 +90,8 @@ static int note(struct walk *w, const char *name, size_t in_bytes, const char *v
 		size_t cap = x->cap ? 2 * x->cap : 16;
 		struct expansion *v = x->n < EXPAND_MAX ? realloc(x->v, cap * sizeof *v) : NULL;
 		if (!v)
-			return err_set(e, ERR_CONFIG, "%s:%u:%u: more than %d environment variables in one file", w->file,
+			return err_set(e, ERR_CONFIG,
+				       "%s:%u:%u: more than %d environment variables in one file", w->file,
 				       w->line, w->in_column, EXPAND_MAX);
 		x->v = v;
 		x->cap = cap;
@@ -115,14 +122,16 @@ static int expand_one(struct walk *w, struct err *e)
 		return dyn_add(w->out, "$", 1);
 	}
 	if (s.n >= sizeof name)
-		return err_set(e, ERR_CONFIG, "%s:%u:%u: the name of an environment variable is longer than %zu characters",
+		return err_set(e, ERR_CONFIG,
+			       "%s:%u:%u: the name of an environment variable is longer than %zu characters",
 			       w->file, w->line, w->in_column, sizeof name - 1);
 	memcpy(name, s.p, s.n);
 	name[s.n] = 0;
 	const char *value = w->get(name);
 	if (value && strpbrk(value, "\r\n"))
 		return err_set(e, ERR_CONFIG,
-			       "%s:%u:%u: the value of the environment variable %s contains a line break, which cannot "
+			       "%s:%u:%u: the value of the environment variable %s contains a line break, "
+			       "which cannot "
 			       "be put into the file; write it there instead",
 			       w->file, w->line, w->in_column, name);
 	w->at += (size_t)n;
@@ -143,7 +152,13 @@ static bool comment_line(const struct walk *w)
 int expand_text(const char *file, struct span in, expand_get *get, struct dyn *out, struct expansions *ret,
 		struct err *e)
 {
-	struct walk w = { .file = file, .in = in, .line = 1, .in_column = 1, .out_column = 1, .get = get, .out = out,
+	struct walk w = { .file = file,
+			  .in = in,
+			  .line = 1,
+			  .in_column = 1,
+			  .out_column = 1,
+			  .get = get,
+			  .out = out,
 			  .x = ret };
 	w.comment = comment_line(&w);
 	e->kind = ERR_NONE;
@@ -168,7 +183,8 @@ int expand_text(const char *file, struct span in, expand_get *get, struct dyn *o
 		}
 		if (rc < 0)
 			return e->kind ? -1
-				       : err_set(e, ERR_CONFIG, "%s:%u: larger than %zu bytes with its environment variables",
+				       : err_set(e, ERR_CONFIG,
+						 "%s:%u: larger than %zu bytes with its environment variables",
 						 file, w.line, out->max);
 	}
 	return 0;

@@ -15,7 +15,7 @@ enum { EXPAND_NAME_BYTES = 64, EXPAND_MAX = 100000 };
 /* One variable that was put in. Lines and columns count from 1, columns in characters. */
 struct expansion {
 	unsigned line;
-	unsigned in_column, in_chars;   /* `$NAME` in the file */
+	unsigned in_column, in_chars;	/* `$NAME` in the file */
 	unsigned out_column, out_chars; /* its value in the text that is parsed */
 	bool unset;
 	char name[EXPAND_NAME_BYTES]; /* cut when longer */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Edit distance in which a wrong, a missing, an additional letter and two letters in the wrong order each count one.
+ * Edit distance in which a wrong, a missing, an additional letter and two letters in the wrong order each count
+ * one.
  *
  *   1. the table of distances between beginnings is filled row by row; three rows are enough
  *   2. a known word is near enough when one letter differs, two of six and more, three of nine and more;

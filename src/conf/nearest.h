@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * "Did you mean": the known word that is nearest to a mistyped one. Start with NEAREST_OF(word), offer every known
- * word, then read `best`: NULL when none is near enough to be a slip of the fingers. Pure. */
+ * "Did you mean": the known word that is nearest to a mistyped one. Start with NEAREST_OF(word), offer every
+ * known word, then read `best`: NULL when none is near enough to be a slip of the fingers. Pure. */
 #ifndef WB_CONF_NEAREST_H
 #define WB_CONF_NEAREST_H
 

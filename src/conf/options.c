@@ -4,10 +4,11 @@
  *
  *   1. option_find() gives the row of a key in its scope
  *   2. option_set() checks the text by the type of the row and writes the field that the row points to
- *   3. option_defaults() feeds the defaults of the rows through the same door, so a default can never be something
- *      that a person could not have written
+ *   3. option_defaults() feeds the defaults of the rows through the same door, so a default can never be
+ * something that a person could not have written
  *
- * Failure modes: every refusal names the key, shows the text (unless it is a secret) and an example that works. */
+ * Failure modes: every refusal names the key, shows the text (unless it is a secret) and an example that works.
+ */
 #include "conf/options.h"
 
 #include <errno.h>
@@ -32,7 +33,8 @@ const struct option options[] = {
 	{ TOP("dbs", SECTIONS), .sub = SCOPE_DB, .sentence = "the databases" },
 	{ TOP("exec", COMMAND), FIELD(conf, exec),
 	  .sentence = "command to run beside replication; its exit status becomes that of walbrook" },
-	{ TOP("addr", TEXT), FIELD(conf, addr), .sentence = "address that serves metrics, e.g. :9090" },
+	{ TOP("addr", TEXT), FIELD(conf, addr),
+	  .sentence = "address that serves metrics, e.g. :9090; checked, but not served yet" },
 	{ TOP("access-key-id", TEXT), FIELD(conf, access_key_id),
 	  .sentence = "access key of every S3 replica without its own" },
 	{ TOP("secret-access-key", TEXT), FIELD(conf, secret_access_key),
@@ -50,14 +52,17 @@ const struct option options[] = {
 	{ DB("meta-path", PATH), FIELD(conf_db, meta_path),
 	  .sentence = "metadata directory; without it `.NAME-litestream` beside the database" },
 	{ DB("monitor-interval", DURATION), FIELD(conf_db, monitor_interval_us), .by_default = "1s",
-	  .sentence = "how often the WAL is looked at when the system reports no change; 0: never" },
+	  .sentence =
+		  "longest time between looks at the WAL when the system reports no change; 0: the default" },
 	{ DB("checkpoint-interval", DURATION), FIELD(conf_db, checkpoint_interval_us), .by_default = "1m",
 	  .sentence = "longest time between checkpoints of a database that changes; 0: no limit" },
 	{ DB("min-checkpoint-page-count", COUNT), FIELD(conf_db, min_checkpoint_pages), .by_default = "1000",
 	  .min = 1, .max = PAGES_MAX, .sentence = "pages in the WAL from which on a checkpoint is tried" },
 	{ DB("max-checkpoint-page-count", COUNT), FIELD(conf_db, max_checkpoint_pages), .by_default = "10000",
-	  .min = 0, .max = PAGES_MAX, .sentence = "pages in the WAL from which on a checkpoint is forced; 0: never" },
-	{ DB("replicas", SECTIONS), .sub = SCOPE_REPLICA, .sentence = "the places that the database is copied to" },
+	  .min = 0, .max = PAGES_MAX,
+	  .sentence = "pages in the WAL from which on a checkpoint is forced; 0: never" },
+	{ DB("replicas", SECTIONS), .sub = SCOPE_REPLICA,
+	  .sentence = "the places that the database is copied to" },
 
 	{ REPLICA("url", TEXT), FIELD(conf_replica, url),
 	  .sentence = "the place as a URL; stands for type, path, bucket, host and user" },
@@ -75,28 +80,35 @@ const struct option options[] = {
 	  .sentence = "time that pays for one more object; 0: one for every capture" },
 	{ REPLICA("snapshot-interval", DURATION), FIELD(conf_replica, snapshot_interval_us), .by_default = "0",
 	  .sentence = "time between snapshots; 0: only as retention needs them" },
-	{ REPLICA("validation-interval", DURATION), FIELD(conf_replica, validation_interval_us), .by_default = "0",
-	  .sentence = "time between restores that compare the replica with the database; 0: off" },
-	{ REPLICA("age", SECTION), .sub = SCOPE_AGE, .sentence = "encryption of everything in the replica" },
+	{ REPLICA("validation-interval", DURATION), FIELD(conf_replica, validation_interval_us),
+	  .by_default = "0",
+	  .sentence = "time between restores that compare the replica with the database; checked, but not done "
+		      "yet" },
+	{ REPLICA("age", SECTION), .sub = SCOPE_AGE,
+	  .sentence =
+		  "encryption of everything in the replica; checked, but refused at the start: not done yet" },
 	{ REPLICA("bucket", TEXT), FIELD(conf_replica, bucket), .types = ONLY(S3) | ONLY(GCS) | ONLY(ABS),
 	  .sentence = "bucket, or container for abs" },
 	{ REPLICA("endpoint", TEXT), FIELD(conf_replica, endpoint), .types = ONLY(S3) | ONLY(ABS),
 	  .sentence = "URL of the service, when it is not that of AWS or Azure" },
-	{ REPLICA("region", TEXT), FIELD(conf_replica, region), .types = ONLY(S3), .sentence = "region of the bucket" },
+	{ REPLICA("region", TEXT), FIELD(conf_replica, region), .types = ONLY(S3),
+	  .sentence = "region of the bucket" },
 	{ REPLICA("access-key-id", TEXT), FIELD(conf_replica, access_key_id), .types = ONLY(S3),
 	  .sentence = "access key" },
 	{ REPLICA("secret-access-key", TEXT), FIELD(conf_replica, secret_access_key), .types = ONLY(S3),
 	  .sentence = "secret key" },
 	{ REPLICA("force-path-style", TRISTATE), FIELD(conf_replica, force_path_style), .types = ONLY(S3),
 	  .sentence = "the bucket goes into the path instead of the host name; without it by the endpoint" },
-	{ REPLICA("skip-verify", BOOL), FIELD(conf_replica, skip_verify), .by_default = "false", .types = ONLY(S3),
-	  .sentence = "accept any TLS certificate" },
+	{ REPLICA("skip-verify", BOOL), FIELD(conf_replica, skip_verify), .by_default = "false",
+	  .types = ONLY(S3), .sentence = "accept any TLS certificate" },
 	{ REPLICA("account-name", TEXT), FIELD(conf_replica, account_name), .types = ONLY(ABS),
 	  .sentence = "storage account" },
 	{ REPLICA("account-key", TEXT), FIELD(conf_replica, account_key), .types = ONLY(ABS),
 	  .sentence = "key of the storage account" },
-	{ REPLICA("host", TEXT), FIELD(conf_replica, host), .types = ONLY(SFTP), .sentence = "HOST or HOST:PORT" },
-	{ REPLICA("user", TEXT), FIELD(conf_replica, user), .types = ONLY(SFTP), .sentence = "user to log in as" },
+	{ REPLICA("host", TEXT), FIELD(conf_replica, host), .types = ONLY(SFTP),
+	  .sentence = "HOST or HOST:PORT" },
+	{ REPLICA("user", TEXT), FIELD(conf_replica, user), .types = ONLY(SFTP),
+	  .sentence = "user to log in as" },
 	{ REPLICA("password", TEXT), FIELD(conf_replica, password), .types = ONLY(SFTP),
 	  .sentence = "password to log in with" },
 	{ REPLICA("key-path", PATH), FIELD(conf_replica, key_path), .types = ONLY(SFTP),
@@ -131,8 +143,8 @@ int replica_type_find(const char *name, enum replica_type *ret)
 const char *option_scope_text(enum option_scope s)
 {
 	static const char *const texts[SCOPES_N] = {
-		[SCOPE_TOP] = "at the top level",      [SCOPE_LOGGING] = "in logging",
-		[SCOPE_DB] = "in a database of dbs",   [SCOPE_REPLICA] = "in a replica",
+		[SCOPE_TOP] = "at the top level",    [SCOPE_LOGGING] = "in logging",
+		[SCOPE_DB] = "in a database of dbs", [SCOPE_REPLICA] = "in a replica",
 		[SCOPE_AGE] = "in age of a replica",
 	};
 	return texts[s];
@@ -189,7 +201,8 @@ static int set_text(const struct option *o, void *base, const char *text, struct
 		return err_set(e, ERR_CONFIG, "%s is empty; give it a value or leave the key out", o->name);
 	for (const char *p = text; *p && o->type != OPTION_COMMAND; p++)
 		if ((unsigned char)*p < ' ' || *p == 0x7f)
-			return err_set(e, ERR_CONFIG, "%s contains a line break or another control character", o->name);
+			return err_set(e, ERR_CONFIG, "%s contains a line break or another control character",
+				       o->name);
 	if (o->type == OPTION_PATH) {
 		if (path_absolute(path, text, e) < 0) {
 			e->kind = ERR_CONFIG;
@@ -208,7 +221,9 @@ static int set_text(const struct option *o, void *base, const char *text, struct
 /* The words that YAML 1.1 knows, in the three ways of writing them. -1: none of them. */
 static int bool_of(const char *text)
 {
-	static const char *const words[][2] = { { "false", "true" }, { "no", "yes" }, { "off", "on" }, { "n", "y" } };
+	static const char *const words[][2] = {
+		{ "false", "true" }, { "no", "yes" }, { "off", "on" }, { "n", "y" }
+	};
 	for (size_t i = 0; i < sizeof words / sizeof *words; i++)
 		for (int v = 0; v < 2; v++)
 			if (strcasecmp(text, words[i][v]) == 0)
@@ -232,13 +247,14 @@ static int set_count(const struct option *o, void *base, const char *text, struc
 {
 	size_t digits = strspn(text, "0123456789");
 	if (digits == 0 || text[digits] || (digits > 1 && text[0] == '0'))
-		return err_set(e, ERR_CONFIG, "%s: \"%.80s\" is not a whole number; write it in plain decimal digits, e.g. %s",
+		return err_set(e, ERR_CONFIG,
+			       "%s: \"%.80s\" is not a whole number; write it in plain decimal digits, e.g. %s",
 			       o->name, text, o->by_default);
 	errno = 0;
 	long long v = strtoll(text, NULL, 10);
 	if (errno || v < o->min || v > o->max)
-		return err_set(e, ERR_CONFIG, "%s: %.80s is out of bounds; allowed are %lld to %lld", o->name, text,
-			       (long long)o->min, (long long)o->max);
+		return err_set(e, ERR_CONFIG, "%s: %.80s is out of bounds; allowed are %lld to %lld", o->name,
+			       text, (long long)o->min, (long long)o->max);
 	*(int64_t *)field(o, base) = v;
 	return 0;
 }
@@ -249,8 +265,8 @@ static int set_duration(const struct option *o, void *base, const char *text, st
 	if (duration_parse(text, &us, e) < 0)
 		return err_wrap(e, "%s", o->name);
 	if (us < o->min)
-		return err_set(e, ERR_CONFIG, "%s: %.80s is negative; write 0 or a time such as %s", o->name, text,
-			       strcmp(o->by_default, "0") ? o->by_default : "24h");
+		return err_set(e, ERR_CONFIG, "%s: %.80s is negative; write 0 or a time such as %s", o->name,
+			       text, strcmp(o->by_default, "0") ? o->by_default : "24h");
 	*(int64_t *)field(o, base) = us;
 	return 0;
 }
@@ -260,23 +276,30 @@ static int set_level(const struct option *o, void *base, const char *text, struc
 	static const struct {
 		const char *name;
 		enum log_level level;
-	} levels[] = { { "debug", LOG_DEBUG },  { "info", LOG_INFO },   { "warn", LOG_WARN },
-		       { "warning", LOG_WARN }, { "error", LOG_ERROR } };
+	} levels[] = { { "debug", LOG_DEBUG },
+		       { "info", LOG_INFO },
+		       { "warn", LOG_WARN },
+		       { "warning", LOG_WARN },
+		       { "error", LOG_ERROR } };
+	if (!*text)
+		text = o->by_default;
 	for (size_t i = 0; i < sizeof levels / sizeof *levels; i++)
 		if (strcasecmp(text, levels[i].name) == 0) {
 			*(enum log_level *)field(o, base) = levels[i].level;
 			return 0;
 		}
-	return err_set(e, ERR_CONFIG, "%s: \"%.80s\" is not a level; there are debug, info, warn and error", o->name,
-		       text);
+	return err_set(e, ERR_CONFIG, "%s: \"%.80s\" is not a level; there are debug, info, warn and error",
+		       o->name, text);
 }
 
 static int set_format(const struct option *o, void *base, const char *text, struct err *e)
 {
 	bool json = strcmp(text, "json") == 0;
+	if (!*text)
+		text = o->by_default;
 	if (!json && strcmp(text, "text") != 0)
-		return err_set(e, ERR_CONFIG, "%s: \"%.80s\" is not a form of the log; there are text and json", o->name,
-			       text);
+		return err_set(e, ERR_CONFIG, "%s: \"%.80s\" is not a form of the log; there are text and json",
+			       o->name, text);
 	*(bool *)field(o, base) = json;
 	return 0;
 }
@@ -358,8 +381,8 @@ static size_t unit_at(const char *text, uint64_t *ret_ns)
 		const char *name;
 		uint64_t ns;
 	} units[] = {
-		{ "ns", 1 },         { "us", 1000 },          { "\302\265s", 1000 },      { "\316\274s", 1000 },
-		{ "ms", 1000000 },   { "s", 1000000000 },     { "m", 60000000000 },       { "h", 3600000000000 },
+		{ "ns", 1 },	   { "us", 1000 },	{ "\302\265s", 1000 }, { "\316\274s", 1000 },
+		{ "ms", 1000000 }, { "s", 1000000000 }, { "m", 60000000000 },  { "h", 3600000000000 },
 	};
 	size_t n = strcspn(text, ".0123456789");
 	for (size_t i = 0; i < sizeof units / sizeof *units; i++)
@@ -384,12 +407,15 @@ static uint64_t fraction_ns(const char *digits, size_t n, uint64_t unit_ns)
 static int duration_why(const char *text, const char *at, struct err *e)
 {
 	if (*at == 0 && strspn(text, "+-.0123456789") == strlen(text) && *text)
-		return err_set(e, ERR_CONFIG, "\"%.80s\" has no unit; a duration needs one, e.g. %.20ss", text, text);
+		return err_set(e, ERR_CONFIG, "\"%.80s\" has no unit; a duration needs one, e.g. %.20ss", text,
+			       text);
 	if ((*at == 'd' || *at == 'w') && at > text)
 		return err_set(e, ERR_CONFIG, "\"%.80s\": there is no unit for %s; write hours, e.g. %s", text,
 			       *at == 'd' ? "days" : "weeks", *at == 'd' ? "24h for a day" : "168h for a week");
-	return err_set(e, ERR_CONFIG, "\"%.80s\" is not a duration; write numbers with ns, us, ms, s, m or h, e.g. 1h30m or 10s",
-		       text);
+	return err_set(
+		e, ERR_CONFIG,
+		"\"%.80s\" is not a duration; write numbers with ns, us, ms, s, m or h, e.g. 1h30m or 10s",
+		text);
 }
 
 int duration_parse(const char *text, int64_t *ret_us, struct err *e)
@@ -444,10 +470,14 @@ char *duration_format(char buf[DURATION_TEXT_BYTES], int64_t us)
 	unsigned long long unit = rest >= 1000000 || h || m ? 1000000 : rest >= 1000 ? 1000 : 1;
 	n += snprintf(buf + n, DURATION_TEXT_BYTES - (size_t)n, "%llu", rest / unit);
 	if (rest % unit) {
-		n += snprintf(buf + n, DURATION_TEXT_BYTES - (size_t)n, unit == 1000 ? ".%03llu" : ".%06llu", rest % unit);
+		n += snprintf(buf + n, DURATION_TEXT_BYTES - (size_t)n, unit == 1000 ? ".%03llu" : ".%06llu",
+			      rest % unit);
 		while (buf[n - 1] == '0')
 			buf[--n] = 0;
 	}
-	snprintf(buf + n, DURATION_TEXT_BYTES - (size_t)n, "%s", unit == 1000000 ? "s" : unit == 1000 ? "ms" : "us");
+	snprintf(buf + n, DURATION_TEXT_BYTES - (size_t)n, "%s",
+		 unit == 1000000 ? "s"
+		 : unit == 1000	 ? "ms"
+				 : "us");
 	return buf;
 }

@@ -2,18 +2,21 @@
  *
  * The configuration file: YAML 1.1, keys as in conf/options.c.
  *
- *   1. the whole file is read (CONF_FILE_MAX_BYTES at most) and environment variables are put in (conf/expand.c)
+ *   1. the whole file is read (CONF_FILE_MAX_BYTES at most) and environment variables are put in
+ * (conf/expand.c)
  *   2. libyaml makes one document of it; a second one, or none, is refused
  *   3. the document is walked along the option table: every mapping has a scope, every key must be a row of it
  *   4. `<<: *name` merges the keys of another mapping that are not given beside it
  *   5. each replica is resolved where it stands, keys for all S3 replicas are handed down, conf_check() closes
  *
- * Nothing that is not understood is skipped: unknown, misplaced and repeated keys, values of the wrong shape and tags
- * are errors with "FILE:LINE:COLUMN: ". A value that is empty counts as not given, except where a key is useless
- * without one (path, exec); if a variable that is not set stands on that line, the message says so.
+ * Nothing that is not understood is skipped: unknown, misplaced and repeated keys, values of the wrong shape
+ * and tags are errors with "FILE:LINE:COLUMN: ". A value that is empty counts as not given, except where a key
+ * is useless without one (path, exec); if a variable that is not set stands on that line, the message says so.
  *
- * Hostile input: libyaml bounds its depth; our walk is as deep as the table, plus MERGE_DEPTH. Aliases may repeat
- * nodes, so every visit is counted and VISITS_MAX ends it. */
+ * Hostile input: libyaml's time grows with the square of the depth, of the number of anchors, and of %TAG lines
+ * (a megabyte of `[` takes it minutes), so a first pass over its events bounds all three. Our walk is as deep
+ * as the table, plus MERGE_DEPTH. Aliases may repeat nodes, so every visit is counted and VISITS_MAX ends it.
+ */
 #include "conf/conf.h"
 
 #include <errno.h>
@@ -28,7 +31,14 @@
 #include "conf/nearest.h"
 #include "conf/options.h"
 
-enum { CONF_FILE_MAX_BYTES = 1 << 20, VISITS_MAX = 500000, MERGE_DEPTH = 8, REPLICAS_MAX = 64 };
+enum {
+	CONF_FILE_MAX_BYTES = 1 << 20,
+	VISITS_MAX = 500000,
+	MERGE_DEPTH = 8,
+	REPLICAS_MAX = 64,
+	DEPTH_MAX = 32,
+	ANCHORS_MAX = 256
+};
 
 struct reader {
 	const char *file;
@@ -90,7 +100,9 @@ static bool is_null(const yaml_node_t *n)
 
 static const char *shape_of(const yaml_node_t *n)
 {
-	return n->type == YAML_MAPPING_NODE ? "a section with keys" : n->type == YAML_SEQUENCE_NODE ? "a list" : "a single value";
+	return n->type == YAML_MAPPING_NODE    ? "a section with keys"
+	       : n->type == YAML_SEQUENCE_NODE ? "a list"
+					       : "a single value";
 }
 
 /* Every node passes here before it is looked at. */
@@ -98,14 +110,15 @@ static yaml_node_t *visit(struct reader *r, int id)
 {
 	yaml_node_t *n = yaml_document_get_node(&r->doc, id);
 	const char *tag = n && n->tag ? (const char *)n->tag : "";
-	static const char *const known[] = { "", YAML_STR_TAG,  YAML_NULL_TAG, YAML_BOOL_TAG,
-					     YAML_INT_TAG, YAML_FLOAT_TAG, YAML_SEQ_TAG, YAML_MAP_TAG };
+	static const char *const known[] = { "",	   YAML_STR_TAG,   YAML_NULL_TAG, YAML_BOOL_TAG,
+					     YAML_INT_TAG, YAML_FLOAT_TAG, YAML_SEQ_TAG,  YAML_MAP_TAG };
 	if (!n) {
 		err_set(r->e, ERR_FAIL, "%s: the YAML document is not consistent", r->file);
 		return NULL;
 	}
 	if (++r->visits > VISITS_MAX) {
-		fail(r, line_of(n), column_of(n), "more than %d values; do aliases (*name) repeat too much?", VISITS_MAX);
+		fail(r, line_of(n), column_of(n), "more than %d values; do aliases (*name) repeat too much?",
+		     VISITS_MAX);
 		return NULL;
 	}
 	for (size_t i = 0; i < sizeof known / sizeof *known; i++)
@@ -128,17 +141,18 @@ static int unknown_key(struct reader *r, const yaml_node_t *n, enum option_scope
 		if (options[i].scope == scope)
 			nearest_offer(&near, options[i].name);
 		else if (strcmp(options[i].name, key) == 0)
-			snprintf(others + strlen(others), sizeof others - strlen(others), "%s%s", *others ? " or " : "",
-				 place);
+			snprintf(others + strlen(others), sizeof others - strlen(others), "%s%s",
+				 *others ? " or " : "", place);
 	}
 	if (*others)
-		return fail(r, line_of(n), column_of(n), "the key \"%.80s\" is not known %s; it belongs %s", key,
-			    option_scope_text(scope), others);
+		return fail(r, line_of(n), column_of(n), "the key \"%.80s\" is not known %s; it belongs %s",
+			    key, option_scope_text(scope), others);
 	if (near.best)
 		return fail(r, line_of(n), column_of(n), "unknown key \"%.80s\" %s; did you mean \"%s\"?", key,
 			    option_scope_text(scope), near.best);
-	return fail(r, line_of(n), column_of(n), "unknown key \"%.80s\" %s; docs/configuration.md lists those that there are",
-		    key, option_scope_text(scope));
+	return fail(r, line_of(n), column_of(n),
+		    "unknown key \"%.80s\" %s; docs/configuration.md lists those that there are", key,
+		    option_scope_text(scope));
 }
 
 /* The text of a scalar, or NULL and an error. */
@@ -146,7 +160,8 @@ static const char *text_of(struct reader *r, const yaml_node_t *n, const struct 
 {
 	if (n->type != YAML_SCALAR_NODE) {
 		fail(r, line_of(n), column_of(n), "%s must be %s, not %s", o->name,
-		     o->type == OPTION_TEXTS ? "a list of single values" : option_type_text(o->type), shape_of(n));
+		     o->type == OPTION_TEXTS ? "a list of single values" : option_type_text(o->type),
+		     shape_of(n));
 		return NULL;
 	}
 	if (strlen((const char *)n->data.scalar.value) != n->data.scalar.length) {
@@ -172,7 +187,8 @@ static int set_value(struct reader *r, const yaml_node_t *n, const struct option
 static int read_texts(struct reader *r, const yaml_node_t *list, const struct option *o, void *base)
 {
 	if (list->data.sequence.items.start == list->data.sequence.items.top)
-		return fail(r, line_of(list), column_of(list), "%s is empty; give it a value or leave the key out", o->name);
+		return fail(r, line_of(list), column_of(list),
+			    "%s is empty; give it a value or leave the key out", o->name);
 	for (const int *item = list->data.sequence.items.start; item < list->data.sequence.items.top; item++) {
 		const yaml_node_t *n = visit(r, *item);
 		if (!n || set_value(r, n, o, base) < 0)
@@ -232,10 +248,12 @@ static int read_list(struct reader *r, const yaml_node_t *list, const struct opt
 		if (!n)
 			return -1;
 		if (n->type != YAML_MAPPING_NODE)
-			return fail(r, line_of(n), column_of(n), "an item of %s must be a section with keys, not %s", o->name,
+			return fail(r, line_of(n), column_of(n),
+				    "an item of %s must be a section with keys, not %s", o->name,
 				    is_null(n) ? "empty" : shape_of(n));
 		if (o->sub == SCOPE_REPLICA && db->replicas_n == REPLICAS_MAX)
-			return fail(r, line_of(n), column_of(n), "more than %d replicas of one database", REPLICAS_MAX);
+			return fail(r, line_of(n), column_of(n), "more than %d replicas of one database",
+				    REPLICAS_MAX);
 		void *to = o->sub == SCOPE_DB ? grow(&r->c->dbs, &r->c->dbs_n, sizeof *r->c->dbs)
 					      : grow(&db->replicas, &db->replicas_n, sizeof *db->replicas);
 		if (!to)
@@ -255,37 +273,44 @@ static int read_value(struct reader *r, int id, const struct option *o, void *ba
 		return -1;
 	if (!section && !list)
 		return set_value(r, n, o, base);
-	if (o->type == OPTION_TEXTS || o->sub == SCOPE_AGE) { /* to encrypt for nobody must not mean: in the clear */
+	if (o->type == OPTION_TEXTS ||
+	    o->sub == SCOPE_AGE) { /* to encrypt for nobody must not mean: in the clear */
 		if (is_null(n) || (section && n->type == YAML_MAPPING_NODE &&
 				   n->data.mapping.pairs.start == n->data.mapping.pairs.top))
-			return fail(r, line_of(n), column_of(n), "%s is empty; give it a value or leave the key out", o->name);
+			return fail(r, line_of(n), column_of(n),
+				    "%s is empty; give it a value or leave the key out", o->name);
 	}
 	if (is_null(n))
 		return 0;
 	if (n->type != (section ? YAML_MAPPING_NODE : YAML_SEQUENCE_NODE))
-		return fail(r, line_of(n), column_of(n), "%s must be %s, not %s", o->name, option_type_text(o->type), shape_of(n));
+		return fail(r, line_of(n), column_of(n), "%s must be %s, not %s", o->name,
+			    option_type_text(o->type), shape_of(n));
 	if (section)
 		return read_map(r, n, o->sub, base, seen, 0);
 	return o->type == OPTION_TEXTS ? read_texts(r, n, o, base) : read_list(r, n, o, base);
 }
 
-static int merge(struct reader *r, int id, enum option_scope scope, void *base, struct seen *seen, unsigned merges)
+static int merge(struct reader *r, int id, enum option_scope scope, void *base, struct seen *seen,
+		 unsigned merges)
 {
 	yaml_node_t *n = visit(r, id);
 	if (!n)
 		return -1;
 	if (merges == MERGE_DEPTH)
-		return fail(r, line_of(n), column_of(n), "more than %d merges (<<) inside each other", MERGE_DEPTH);
+		return fail(r, line_of(n), column_of(n), "more than %d merges (<<) inside each other",
+			    MERGE_DEPTH);
 	if (n->type == YAML_MAPPING_NODE)
 		return read_map(r, n, scope, base, seen, merges + 1);
 	if (n->type != YAML_SEQUENCE_NODE)
-		return fail(r, line_of(n), column_of(n), "<< takes a section with keys, e.g. *name, not %s", shape_of(n));
+		return fail(r, line_of(n), column_of(n), "<< takes a section with keys, e.g. *name, not %s",
+			    shape_of(n));
 	for (const int *item = n->data.sequence.items.start; item < n->data.sequence.items.top; item++) {
 		yaml_node_t *map = visit(r, *item);
 		if (!map)
 			return -1;
 		if (map->type != YAML_MAPPING_NODE)
-			return fail(r, line_of(map), column_of(map), "<< takes sections with keys, not %s", shape_of(map));
+			return fail(r, line_of(map), column_of(map), "<< takes sections with keys, not %s",
+				    shape_of(map));
 		if (read_map(r, map, scope, base, seen, merges + 1) < 0)
 			return -1;
 	}
@@ -308,8 +333,8 @@ static int read_pair(struct reader *r, const yaml_node_pair_t *pair, enum option
 		return unknown_key(r, key, scope);
 	struct seen *s = &seen[o - options];
 	if (here[o - options])
-		return fail(r, line_of(key), column_of(key), "the key \"%s\" is given twice; the first time in line %u",
-			    o->name, s->line);
+		return fail(r, line_of(key), column_of(key),
+			    "the key \"%s\" is given twice; the first time in line %u", o->name, s->line);
 	here[o - options] = true;
 	if (s->line)
 		return 0; /* merged, and overridden by the mapping that merges */
@@ -327,12 +352,14 @@ static int read_map(struct reader *r, yaml_node_t *map, enum option_scope scope,
 		if (!key)
 			return -1;
 		if (key->type != YAML_SCALAR_NODE)
-			return fail(r, line_of(key), column_of(key), "a key must be a word, not %s", shape_of(key));
+			return fail(r, line_of(key), column_of(key), "a key must be a word, not %s",
+				    shape_of(key));
 		if (!is_merge(key)) {
 			if (read_pair(r, p, scope, base, seen, here) < 0)
 				return -1;
 		} else if (merged) {
-			return fail(r, line_of(key), column_of(key), "<< is given twice; write <<: [*one, *other]");
+			return fail(r, line_of(key), column_of(key),
+				    "<< is given twice; write <<: [*one, *other]");
 		} else {
 			merged = p;
 		}
@@ -348,7 +375,8 @@ static int hand_down_keys(struct conf *c, struct err *e)
 			struct conf_replica *p = &c->dbs[i].replicas[k];
 			if (strcmp(p->type, replica_types[REPLICA_S3].name) != 0)
 				continue;
-			if (c->access_key_id && !p->access_key_id && !(p->access_key_id = strdup(c->access_key_id)))
+			if (c->access_key_id && !p->access_key_id &&
+			    !(p->access_key_id = strdup(c->access_key_id)))
 				return err_sys(e, ENOMEM, "cannot keep the keys of a replica");
 			if (c->secret_access_key && !p->secret_access_key &&
 			    !(p->secret_access_key = strdup(c->secret_access_key)))
@@ -362,13 +390,16 @@ static int read_root(struct reader *r)
 	struct seen seen[OPTIONS_MAX] = { 0 };
 	yaml_node_t *root = yaml_document_get_root_node(&r->doc);
 	if (!root || is_null(root))
-		return err_set(r->e, ERR_CONFIG, "%s: the configuration is empty; it needs at least dbs: with a path: and replicas:",
-			       r->file);
+		return err_set(
+			r->e, ERR_CONFIG,
+			"%s: the configuration is empty; it needs at least dbs: with a path: and replicas:",
+			r->file);
 	root = visit(r, 1);
 	if (!root)
 		return -1;
 	if (root->type != YAML_MAPPING_NODE)
-		return fail(r, line_of(root), column_of(root), "the configuration must be a section with keys such as dbs:, not %s",
+		return fail(r, line_of(root), column_of(root),
+			    "the configuration must be a section with keys such as dbs:, not %s",
 			    shape_of(root));
 	if (option_defaults(SCOPE_TOP, r->c, r->e) < 0 || read_map(r, root, SCOPE_TOP, r->c, seen, 0) < 0)
 		return -1;
@@ -397,34 +428,89 @@ static int yaml_failed(struct reader *r, const yaml_parser_t *p, struct span tex
 		if (*at == '\t')
 			hint = ". YAML is indented with spaces, and this line with a tab";
 	}
-	return fail(r, (unsigned)line, (unsigned)column, "not valid YAML: %s%s%s%s", p->context ? p->context : "",
-		    p->context ? ", " : "", what, hint);
+	return fail(r, (unsigned)line, (unsigned)column, "not valid YAML: %s%s%s%s",
+		    p->context ? p->context : "", p->context ? ", " : "", what, hint);
+}
+
+static int parser_begin(struct reader *r, yaml_parser_t *p, struct span text)
+{
+	if (!yaml_parser_initialize(p))
+		return err_sys(r->e, ENOMEM, "%s: cannot be read", r->file);
+	yaml_parser_set_input_string(p, text.p, text.n);
+	yaml_parser_set_encoding(p, YAML_UTF8_ENCODING);
+	return 0;
+}
+
+static int bound_event(struct reader *r, const yaml_event_t *v, unsigned *depth, unsigned *anchors)
+{
+	unsigned line = (unsigned)v->start_mark.line + 1, column = (unsigned)v->start_mark.column + 1;
+	const yaml_char_t *anchor = v->type == YAML_SCALAR_EVENT	   ? v->data.scalar.anchor
+				    : v->type == YAML_SEQUENCE_START_EVENT ? v->data.sequence_start.anchor
+				    : v->type == YAML_MAPPING_START_EVENT  ? v->data.mapping_start.anchor
+									   : NULL;
+	if (v->type == YAML_SEQUENCE_START_EVENT || v->type == YAML_MAPPING_START_EVENT)
+		++*depth;
+	if (v->type == YAML_SEQUENCE_END_EVENT || v->type == YAML_MAPPING_END_EVENT)
+		--*depth;
+	if (*depth > DEPTH_MAX)
+		return fail(r, line, column, "more than %d lists and sections inside each other", DEPTH_MAX);
+	if (anchor && ++*anchors > ANCHORS_MAX)
+		return fail(r, line, column, "more than %d anchors (&name)", ANCHORS_MAX);
+	return 0;
+}
+
+/* The first pass: see the top. text has a NUL behind its end. */
+static int bound(struct reader *r, struct span text)
+{
+	yaml_parser_t p;
+	unsigned depth = 0, anchors = 0, line = 1;
+	for (const char *at = (const char *)text.p; at; at = strchr(at, '\n'), at = at ? at + 1 : NULL, line++)
+		if (strncmp(at, "%TAG", 4) == 0)
+			return fail(r, line, 1, "YAML tags are not understood; leave the line out");
+	if (parser_begin(r, &p, text) < 0)
+		return -1;
+	int rc = 0;
+	for (bool more = true; more && rc == 0;) {
+		yaml_event_t v;
+		if (!yaml_parser_parse(&p, &v)) {
+			rc = yaml_failed(r, &p, text);
+			break;
+		}
+		rc = bound_event(r, &v, &depth, &anchors);
+		more = v.type != YAML_STREAM_END_EVENT;
+		yaml_event_delete(&v);
+	}
+	yaml_parser_delete(&p);
+	return rc;
+}
+
+static int second_document(struct reader *r, yaml_parser_t *p, struct span text)
+{
+	int rc = 0;
+	if (!yaml_parser_load(p, &r->doc))
+		return yaml_failed(r, p, text);
+	const yaml_node_t *second = yaml_document_get_root_node(&r->doc);
+	if (second)
+		rc = fail(r, line_of(second), column_of(second),
+			  "a second document begins here (after ---); a configuration is one document");
+	yaml_document_delete(&r->doc);
+	return rc;
 }
 
 /* text has a NUL behind its end. */
 static int read_text(struct reader *r, struct span text)
 {
 	yaml_parser_t p;
-	if (!yaml_parser_initialize(&p))
-		return err_sys(r->e, ENOMEM, "%s: cannot be read", r->file);
-	yaml_parser_set_input_string(&p, text.p, text.n);
-	yaml_parser_set_encoding(&p, YAML_UTF8_ENCODING);
-	int rc = 0;
+	if (bound(r, text) < 0 || parser_begin(r, &p, text) < 0)
+		return -1;
+	int rc;
 	if (!yaml_parser_load(&p, &r->doc)) {
 		rc = yaml_failed(r, &p, text);
-		yaml_parser_delete(&p);
-		return rc;
-	}
-	rc = read_root(r);
-	yaml_document_delete(&r->doc);
-	if (rc == 0 && !yaml_parser_load(&p, &r->doc)) {
-		rc = yaml_failed(r, &p, text);
-	} else if (rc == 0) {
-		const yaml_node_t *second = yaml_document_get_root_node(&r->doc);
-		if (second)
-			rc = fail(r, line_of(second), column_of(second),
-				  "a second document begins here (after ---); a configuration is one document");
+	} else {
+		rc = read_root(r);
 		yaml_document_delete(&r->doc);
+		if (rc == 0)
+			rc = second_document(r, &p, text);
 	}
 	yaml_parser_delete(&p);
 	return rc;
@@ -442,7 +528,8 @@ static int read_expanded(struct reader *r, bool expand_env)
 	if (rc < 0 && r->e->kind != ERR_UNREACHABLE)
 		r->e->kind = ERR_CONFIG;
 	if (rc == 0 && expand_env)
-		rc = expand_text(r->file, (struct span){ raw.p, raw.len }, environment, &text, &r->expanded, r->e);
+		rc = expand_text(r->file, (struct span){ raw.p, raw.len }, environment, &text, &r->expanded,
+				 r->e);
 	else if (rc == 0)
 		rc = dyn_add(&text, raw.p, raw.len);
 	if (rc == 0 && (rc = dyn_add(&text, "", 1)) < 0)

@@ -4,13 +4,13 @@
  *
  *   1. the type: the scheme of `url`, else `type`, else file
  *   2. keys that mean nothing for this type are refused
- *   3. what the URL tells goes into the fields that are still empty; to say the same thing twice is refused. A file
- *      replica ends up with its path alone
+ *   3. what the URL tells goes into the fields that are still empty; to say the same thing twice is refused. A
+ * file replica ends up with its path alone
  *   4. what the type needs must be there; the directory of a file replica becomes absolute
  *   5. keys of age are checked down to their checksum
  *
- * Failure modes: every refusal names the key at fault, so that the reader of the file can point at its line. Secrets
- * (passwords in URLs, age identities) never appear in a text. */
+ * Failure modes: every refusal names the key at fault, so that the reader of the file can point at its line.
+ * Secrets (passwords in URLs, age identities) never appear in a text. */
 #include "conf/conf.h"
 
 #include <errno.h>
@@ -42,7 +42,10 @@ static const char *known_types(char *buf, size_t size)
 {
 	size_t n = 0;
 	for (size_t i = 0; i < REPLICA_TYPES_N && n < size; i++)
-		n += (size_t)snprintf(buf + n, size - n, "%s%s", i == 0 ? "" : i + 1 < REPLICA_TYPES_N ? ", " : " and ",
+		n += (size_t)snprintf(buf + n, size - n, "%s%s",
+				      i == 0			? ""
+				      : i + 1 < REPLICA_TYPES_N ? ", "
+								: " and ",
 				      replica_types[i].name);
 	return buf;
 }
@@ -55,7 +58,8 @@ static int type_of(const char *name, const char *what, enum replica_type *ret, s
 		return 0;
 	for (size_t i = 0; i < REPLICA_TYPES_N; i++)
 		nearest_offer(&near, replica_types[i].name);
-	err_set(e, ERR_CONFIG, "%s \"%.40s\" is not known; there are %s", what, name, known_types(known, sizeof known));
+	err_set(e, ERR_CONFIG, "%s \"%.40s\" is not known; there are %s", what, name,
+		known_types(known, sizeof known));
 	return near.best ? err_hint(e, "Did you mean %s?", near.best) : -1;
 }
 
@@ -75,7 +79,8 @@ static int find_type(struct conf_replica *r, const struct url *u, enum replica_t
 			return -1;
 		*ret_key = "type";
 		if (r->type && by_key != *ret)
-			return err_set(e, ERR_CONFIG, "type says %s, but the URL is one of %s; leave out one of them", r->type,
+			return err_set(e, ERR_CONFIG,
+				       "type says %s, but the URL is one of %s; leave out one of them", r->type,
 				       replica_types[*ret].name);
 	}
 	return keep(&r->type, replica_types[*ret].name, e);
@@ -91,11 +96,11 @@ static int check_keys(const struct conf_replica *r, enum replica_type type, cons
 			continue;
 		for (unsigned t = 0; t < REPLICA_TYPES_N; t++)
 			if (o->types & 1u << t)
-				snprintf(known + strlen(known), sizeof known - strlen(known), "%s%s", *known ? ", " : "",
-					 replica_types[t].name);
+				snprintf(known + strlen(known), sizeof known - strlen(known), "%s%s",
+					 *known ? ", " : "", replica_types[t].name);
 		*ret_key = o->name;
-		return err_set(e, ERR_CONFIG, "%s has no meaning for a replica of type %s; it is for %s", o->name,
-			       replica_types[type].name, known);
+		return err_set(e, ERR_CONFIG, "%s has no meaning for a replica of type %s; it is for %s",
+			       o->name, replica_types[type].name, known);
 	}
 	return 0;
 }
@@ -106,17 +111,21 @@ static int not_both(const struct conf_replica *r, const char *key, const char *v
 	if (!r->url || !value)
 		return 0;
 	*ret_key = key;
-	return err_set(e, ERR_CONFIG, "a replica of type %s takes either url or %s, not both; leave out one of them",
-		       r->type, key);
+	return err_set(e, ERR_CONFIG,
+		       "a replica of type %s takes either url or %s, not both; leave out one of them", r->type,
+		       key);
 }
 
-static int needed(const struct conf_replica *r, const char *key, const char *value, const char **ret_key, struct err *e)
+static int needed(const struct conf_replica *r, const char *key, const char *value, const char **ret_key,
+		  struct err *e)
 {
 	if (value)
 		return 0;
 	*ret_key = r->url ? "url" : NULL;
 	if (r->url)
-		return err_set(e, ERR_CONFIG, "the URL of the replica does not tell its %s; give it there or as %s: …", key, key);
+		return err_set(e, ERR_CONFIG,
+			       "the URL of the replica does not tell its %s; give it there or as %s: …", key,
+			       key);
 	return err_set(e, ERR_CONFIG, "a replica of type %s needs %s, or a url that contains it", r->type, key);
 }
 
@@ -127,22 +136,25 @@ static int resolve_file(struct conf_replica *r, const struct url *u, const char 
 		return -1;
 	if (!r->url && !r->path) {
 		*ret_key = NULL;
-		return err_set(e, ERR_CONFIG, "a replica needs the place to copy to: path: DIRECTORY, or url: file:///DIRECTORY, "
-					      "s3://BUCKET/PATH or the like");
+		return err_set(
+			e, ERR_CONFIG,
+			"a replica needs the place to copy to: path: DIRECTORY, or url: file:///DIRECTORY, "
+			"s3://BUCKET/PATH or the like");
 	}
 	*ret_key = r->url ? "url" : "path";
 	if (path_absolute(path, r->url ? u->path : r->path, e) < 0)
 		return err_wrap(e, "path");
 	if (strcmp(path, "/") == 0)
-		return err_set(e, ERR_CONFIG, "the root directory cannot be a replica; give it a directory of its own");
+		return err_set(e, ERR_CONFIG,
+			       "the root directory cannot be a replica; give it a directory of its own");
 	free(r->url); /* the path says all, without a second way of reading it */
 	r->url = NULL;
 	return keep(&r->path, path, e);
 }
 
 /* The path of a URL becomes the beginning of object names: without its leading slash. */
-static int resolve_bucket(struct conf_replica *r, const struct url *u, enum replica_type type, const char **ret_key,
-			  struct err *e)
+static int resolve_bucket(struct conf_replica *r, const struct url *u, enum replica_type type,
+			  const char **ret_key, struct err *e)
 {
 	struct s3_host h = { 0 };
 	bool own_endpoint = r->endpoint != NULL;
@@ -229,7 +241,8 @@ static bool age_key_valid(const char *key, size_t n, const char *prefix, bool up
 		lower[i] = (char)(is_upper ? key[i] - 'A' + 'a' : key[i]);
 	}
 	lower[n] = 0;
-	return memcmp(lower, prefix, prefix_n) == 0 && lower[prefix_n] == '1' && bech32_valid(lower, n, prefix_n);
+	return memcmp(lower, prefix, prefix_n) == 0 && lower[prefix_n] == '1' &&
+	       bech32_valid(lower, n, prefix_n);
 }
 
 /* A list of texts of several lines each, of which blank ones and those that begin with # do not count. */
@@ -247,7 +260,8 @@ static int check_age(char *const *texts, size_t n, bool secret, struct err *e)
 			if (to > from && p[from] != '#') {
 				if (!age_key_valid(p + from, to - from, prefix, secret))
 					return err_set(e, ERR_CONFIG,
-						       "age: item %zu of %s, line %u: not a key of age (%s with 58 letters behind it, "
+						       "age: item %zu of %s, line %u: not a key of age (%s "
+						       "with 58 letters behind it, "
 						       "as age-keygen prints it)",
 						       i + 1, key, line, secret ? "AGE-SECRET-KEY-1" : "age1");
 				keys++;
@@ -264,15 +278,19 @@ static int check_rest(struct conf_replica *r, const char **ret_key, struct err *
 {
 	*ret_key = "retention-check-interval";
 	if (r->retention_us > 0 && r->retention_check_interval_us == 0)
-		return err_set(e, ERR_CONFIG, "retention-check-interval is 0, so retention would never delete anything; give it a "
-					      "time such as 1h, or switch retention off with retention: 0");
+		return err_set(
+			e, ERR_CONFIG,
+			"retention-check-interval is 0, so retention would never delete anything; give it a "
+			"time such as 1h, or switch retention off with retention: 0");
 	*ret_key = "age";
 	if (check_age(r->age_identities, r->age_identities_n, true, e) < 0 ||
 	    check_age(r->age_recipients, r->age_recipients_n, false, e) < 0)
 		return -1;
 	if (r->age_recipients_n && !r->age_identities_n)
-		return err_set(e, ERR_CONFIG, "age has recipients but no identities: what is written could not be read again to "
-					      "continue after a restart. Add the secret key to identities");
+		return err_set(
+			e, ERR_CONFIG,
+			"age has recipients but no identities: what is written could not be read again to "
+			"continue after a restart. Add the secret key to identities");
 	*ret_key = NULL;
 	return r->name ? 0 : keep(&r->name, r->type, e);
 }
@@ -286,8 +304,9 @@ int conf_replica_resolve(struct conf_replica *r, const char **ret_key, struct er
 		return err_set(e, ERR_CONFIG, "path is a URL; write it as url: instead of path:");
 	*ret_key = "url";
 	if (r->url && r->url[0] == '/' && !url_like(r->url))
-		return err_set(e, ERR_CONFIG, "url is a path without a scheme; write path: %.200s or url: file://%.200s", r->url,
-			       r->url);
+		return err_set(e, ERR_CONFIG,
+			       "url is a path without a scheme; write path: %.200s or url: file://%.200s",
+			       r->url, r->url);
 	if (r->url && url_parse(r->url, &u, e) < 0)
 		return -1;
 	if (find_type(r, &u, &type, ret_key, e) < 0 || check_keys(r, type, ret_key, e) < 0)
@@ -305,7 +324,8 @@ int conf_replica_from_text(const char *text, struct conf_replica *ret, struct er
 	int rc = option_defaults(SCOPE_REPLICA, &r, e);
 	if (rc == 0 && !url_like(text) && !strchr(text, '/'))
 		rc = err_set(e, ERR_CONFIG,
-			     "\"%.200s\" is not the place of a replica: write a URL such as file:///%s or s3://bucket/path, or a "
+			     "\"%.200s\" is not the place of a replica: write a URL such as file:///%s or "
+			     "s3://bucket/path, or a "
 			     "directory with a slash in it such as ./%s",
 			     text, *text ? "backup" : "path", *text ? text : "backup");
 	if (rc == 0)
@@ -337,10 +357,11 @@ int conf_replica_usable(const struct conf *c, const struct conf_replica *r, stru
 {
 	if (!r->age_identities_n && !r->age_recipients_n)
 		return 0;
-	return err_set(e, ERR_CONFIG,
-		       "%s:%u:%u: replica \"%s\" is encrypted with age, which this version cannot do yet; nothing was "
-		       "written or read. Use Litestream 0.3 for this replica until it can",
-		       c && c->file ? c->file : "command line", r->line, r->column, r->name);
+	return err_set(
+		e, ERR_CONFIG,
+		"%s:%u:%u: replica \"%s\" is encrypted with age, which this version cannot do yet; nothing was "
+		"written or read. Use Litestream 0.3 for this replica until it can",
+		c && c->file ? c->file : "command line", r->line, r->column, r->name);
 }
 
 static void texts_free(char **v, size_t n)
@@ -352,9 +373,11 @@ static void texts_free(char **v, size_t n)
 
 void conf_replica_free(struct conf_replica *r)
 {
-	char *const texts[] = { r->type, r->name, r->path, r->url, r->access_key_id, r->secret_access_key, r->region,
-				r->bucket, r->endpoint, r->account_name, r->account_key, r->host, r->user, r->password,
-				r->key_path };
+	char *const texts[] = { r->type,	 r->name,	   r->path,
+				r->url,		 r->access_key_id, r->secret_access_key,
+				r->region,	 r->bucket,	   r->endpoint,
+				r->account_name, r->account_key,   r->host,
+				r->user,	 r->password,	   r->key_path };
 	for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
 		free(texts[i]);
 	texts_free(r->age_identities, r->age_identities_n);

@@ -5,14 +5,14 @@
  *   1. the scheme ends at `://`, the authority at the next `/`; query and fragment are ignored
  *   2. user and password stand before the last `@` of the authority; they and the path are percent-decoded
  *   3. the path is cleaned lexically (`//`, `.`, `..`)
- *   4. a file URL has no authority: all that follows the scheme is the path, with its escapes and its query as they
- *      stand (file:///a%20b is the directory `a%20b`); when it holds a character that a URL cannot hold, a space or a
- *      letter outside ASCII, it is escaped as a whole (file:///a b is the directory `a%20b` as well). store/store.c
- *      reads them in the same way
+ *   4. a file URL has no authority: all that follows the scheme is the path, with its escapes and its query as
+ * they stand (file:///a%20b is the directory `a%20b`); when it holds a character that a URL cannot hold, a
+ * space or a letter outside ASCII, it is escaped as a whole (file:///a b is the directory `a%20b` as well).
+ * store/store.c reads them in the same way
  *   5. the host of an S3 URL may name a provider that needs an endpoint of its own; otherwise it is the bucket
  *
- * Failure modes: escapes that are not hexadecimal, control characters, parts that are too long. Whatever may be a
- * password is left out of every text. Pure, no allocation. */
+ * Failure modes: escapes that are not hexadecimal, control characters, parts that are too long. Whatever may be
+ * a password is left out of every text. Pure, no allocation. */
 #include "conf/url.h"
 
 #include <ctype.h>
@@ -36,7 +36,8 @@ bool url_like(const char *text)
 char *url_shown(char buf[URL_BYTES], const char *text)
 {
 	const char *slashes = strstr(text, "://"), *at = strrchr(text, '@');
-	const char *colon = slashes && at && at > slashes ? memchr(slashes + 3, ':', (size_t)(at - slashes - 3)) : NULL;
+	const char *colon =
+		slashes && at && at > slashes ? memchr(slashes + 3, ':', (size_t)(at - slashes - 3)) : NULL;
 	if (colon && colon < at)
 		snprintf(buf, URL_BYTES, "%.*s:***%s", (int)(colon - text), text, at);
 	else
@@ -46,7 +47,10 @@ char *url_shown(char buf[URL_BYTES], const char *text)
 
 static int hex_value(char c)
 {
-	return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+	return c >= '0' && c <= '9'   ? c - '0'
+	       : c >= 'a' && c <= 'f' ? c - 'a' + 10
+	       : c >= 'A' && c <= 'F' ? c - 'A' + 10
+				      : -1;
 }
 
 /* Decodes n bytes into a field. Returns what is wrong, NULL if nothing is. */
@@ -56,9 +60,11 @@ static const char *decode(char *to, size_t size, const char *from, size_t n)
 	for (size_t i = 0; i < n; i++) {
 		unsigned char c = (unsigned char)from[i];
 		if (c == '%') {
-			int high = n - i > 2 ? hex_value(from[i + 1]) : -1, low = n - i > 2 ? hex_value(from[i + 2]) : -1;
+			int high = n - i > 2 ? hex_value(from[i + 1]) : -1,
+			    low = n - i > 2 ? hex_value(from[i + 2]) : -1;
 			if (high < 0 || low < 0)
-				return "% must be followed by two hexadecimal digits (write %25 for the character itself)";
+				return "% must be followed by two hexadecimal digits (write %25 for the "
+				       "character itself)";
 			c = (unsigned char)(high << 4 | low);
 			i += 2;
 		}
@@ -161,12 +167,14 @@ int url_parse(const char *text, struct url *ret, struct err *e)
 	*ret = (struct url){ 0 };
 	url_shown(shown, text);
 	if (!url_like(text))
-		return err_set(e, ERR_CONFIG, "\"%.200s\" is not a URL: it does not begin with file://, s3:// or the like",
+		return err_set(e, ERR_CONFIG,
+			       "\"%.200s\" is not a URL: it does not begin with file://, s3:// or the like",
 			       shown);
 	if (strlen(text) >= URL_BYTES || n >= sizeof ret->scheme)
 		return err_set(e, ERR_CONFIG, "the URL \"%.60s…\" is too long", shown);
 	memcpy(ret->scheme, text, n);
-	const char *why = strcmp(ret->scheme, "file") ? remote_url(text + n + 3, ret) : file_url(text + n + 3, ret);
+	const char *why =
+		strcmp(ret->scheme, "file") ? remote_url(text + n + 3, ret) : file_url(text + n + 3, ret);
 	if (why)
 		return err_set(e, ERR_CONFIG, "the URL \"%.200s\" cannot be used: %s", shown, why);
 	return 0;
@@ -182,15 +190,14 @@ static const struct {
 	const char *prefix, *suffix;
 	bool has_region;
 } providers[] = {
-	{ "s3.", ".backblazeb2.com", true },
-	{ "s3.filebase.com", "", false },
-	{ "", ".digitaloceanspaces.com", true },
-	{ "s3.", ".scw.cloud", true },
+	{ "s3.", ".backblazeb2.com", true },	 { "s3.filebase.com", "", false },
+	{ "", ".digitaloceanspaces.com", true }, { "s3.", ".scw.cloud", true },
 	{ "", ".linodeobjects.com", true },
 };
 
 /* Where in a host of n bytes the part of the provider starts. false: it is not his. */
-static bool provider_at(size_t i, const char *host, size_t n, size_t *ret_start, size_t *ret_region, size_t *ret_region_n)
+static bool provider_at(size_t i, const char *host, size_t n, size_t *ret_start, size_t *ret_region,
+			size_t *ret_region_n)
 {
 	size_t pn = strlen(providers[i].prefix), sn = strlen(providers[i].suffix);
 	if (n < pn + sn || memcmp(host + n - sn, providers[i].suffix, sn) != 0)

@@ -14,7 +14,7 @@ enum { URL_BYTES = 2048 };
 struct url {
 	char scheme[16];
 	char user[256], password[256];
-	char host[512]; /* with :PORT if there is one */
+	char host[512];	      /* with :PORT if there is one */
 	char path[URL_BYTES]; /* cleaned; with its leading slash; "" for none or the root */
 };
 

@@ -2,12 +2,13 @@
  *
  * The daemon: see daemon.h.
  *
- * Happy path: signals blocked, loop, workers and watches made, every database marked for its first step; from then on
- * events mark and run_due picks. A signal sets `stopping`: each database takes a last step, ships what it has, lets go;
- * when all have, the loop ends.
+ * Happy path: signals blocked, loop, workers and watches made, every database marked for its first step; from
+ * then on events mark and run_due picks. A signal sets `stopping`: each database takes a last step, ships what
+ * it has, lets go; when all have, the loop ends.
  *
- * Failure modes: every database broken at the start (its reason is ours); the deadline after a signal passes, or a second
- * signal comes (we end at once and say what was not shipped); inotify is not to be had or overflows (all are looked at). */
+ * Failure modes: every database broken at the start (its reason is ours); the deadline after a signal passes,
+ * or a second signal comes (we end at once and say what was not shipped); inotify is not to be had or overflows
+ * (all are looked at). */
 #include "daemon/daemon.h"
 
 #include <errno.h>
@@ -44,12 +45,12 @@ struct daemon {
 		struct watch w;
 		struct daemon *d;
 		char *dir;
-	} *dirs;
+	} * dirs;
 	size_t dirs_n;
 };
 
-/* Looks at the mapped index of every database; memory only. Once a minute each is swept: a step that asks the file
- * system. The sweep is spread, so that many databases do not come at once. */
+/* Looks at the mapped index of every database; memory only. Once a minute each is swept: a step that asks the
+ * file system. The sweep is spread, so that many databases do not come at once. */
 static void look_at_all(struct loop_timer *t)
 {
 	struct daemon *d = OWNER_OF(t, struct daemon, look);
@@ -89,9 +90,11 @@ static void dir_changed(struct watch *w, uint32_t mask, const char *name)
 	for (size_t i = 0; i < d->n; i++) {
 		const char *path = d->dbs[i].conf->path, *base = path_base(path);
 		size_t dir_len = (size_t)(base - path);
-		if (strncmp(name, base, strlen(base)) != 0 || strncmp(path, dw->dir, dir_len ? dir_len - 1 : 0) != 0)
+		if (strncmp(name, base, strlen(base)) != 0 ||
+		    strncmp(path, dw->dir, dir_len ? dir_len - 1 : 0) != 0)
 			continue;
-		/* The first commits of an application create -wal and -shm; what matters is what vanishes or comes. */
+		/* The first commits of an application create -wal and -shm; what matters is what vanishes or
+		 * comes. */
 		d->dbs[i].sweep = true;
 		managed_mark(&d->dbs[i]);
 	}
@@ -132,13 +135,18 @@ static void begin_stop(struct daemon *d, const char *why)
 
 static void say_unshipped(struct daemon *d)
 {
-	for (size_t i = 0; i < d->n; i++)
+	for (size_t i = 0; i < d->n; i++) {
+		if (!d->dbs[i].finished && !d->dbs[i].stepped_to_stop && !d->dbs[i].out)
+			log_error("not everything was captured; the next start goes on or begins a new "
+				  "generation",
+				  L_S("db", d->dbs[i].conf->path), L_S("error", d->dbs[i].db.why.text));
 		for (size_t k = 0; !d->dbs[i].finished && k < d->dbs[i].ships_n; k++)
 			if (!ship_done(&d->dbs[i].ships[k]))
 				log_error("not everything was shipped; what is missing waits in the spool",
 					  L_S("db", d->dbs[i].conf->path),
 					  L_S("replica", d->dbs[i].ships[k].r.name),
 					  L_S("error", d->dbs[i].ships[k].e.text));
+	}
 }
 
 static void deadline_passed(struct loop_timer *t)
@@ -243,7 +251,7 @@ static void run_due(void *arg)
 static bool all_broken(struct daemon *d, struct err *e)
 {
 	for (size_t i = 0; i < d->n; i++)
-		if (!d->dbs[i].ready || d->dbs[i].db.state != DB_BROKEN)
+		if (!d->dbs[i].ready || d->dbs[i].state != DB_BROKEN)
 			return false;
 	*e = d->dbs[0].db.why;
 	return true;
@@ -262,6 +270,8 @@ static void run_first(void *arg)
 	if (!all_ready(f->d))
 		return;
 	f->broken = all_broken(f->d, f->e);
+	if (f->broken && pool_out(f->d->en.pool) > 0)
+		return; /* nothing goes on; end when what is under way is over */
 	loop_stop(f->d->en.loop);
 }
 
@@ -272,7 +282,8 @@ static void raise_limits(void)
 		l.rlim_cur = l.rlim_max;
 		setrlimit(RLIMIT_NOFILE, &l);
 	}
-	/* Big buffers go back to the system when they are freed, and threads share the heap: memory stays small. */
+	/* Big buffers go back to the system when they are freed, and threads share the heap: memory stays
+	 * small. */
 	mallopt(M_MMAP_THRESHOLD, 256 << 10);
 	mallopt(M_TRIM_THRESHOLD, 256 << 10);
 	mallopt(M_ARENA_MAX, 1);
@@ -331,7 +342,8 @@ static int open_dbs(struct daemon *d, struct err *e)
 
 static void close_all(struct daemon *d)
 {
-	/* After a deadline or a second signal jobs may still be out, in a call that does not return: end without them. */
+	/* After a deadline or a second signal jobs may still be out, in a call that does not return: end
+	 * without them. */
 	if (d->en.pool && pool_out(d->en.pool) > 0) {
 		log_warn("ending with work under way", L_I("jobs", pool_out(d->en.pool)));
 		_exit(d->status);

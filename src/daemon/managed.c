@@ -2,14 +2,14 @@
  *
  * One database on the loop: see managed.h.
  *
- * Happy path: the one-shot watch on the -wal fires, the mapped index is looked at until the commit is published, a step
- * is submitted at once if a replica has a token (else when enough has come together), its segments go to the replicas,
- * the watch is armed again, and after 200 ms of quiet the step that lets the WAL go follows by its timer. While frames
- * wait to be copied and the index stands still, the locks of other processes are looked at: an application may insist
- * on a checkpoint.
+ * Happy path: the one-shot watch on the -wal fires, the mapped index is looked at until the commit is
+ * published, a step is submitted at once if a replica has a token (else when enough has come together), its
+ * segments go to the replicas, the watch is armed again, and after 200 ms of quiet the step that lets the WAL
+ * go follows by its timer. While frames wait to be copied and the index stands still, the locks of other
+ * processes are looked at: an application may insist on a checkpoint.
  *
- * Failure modes: no inotify watch to be had (the look once a monitor interval finds the change); an index that is being
- * written for more than a few milliseconds (the step heals it). */
+ * Failure modes: no inotify watch to be had (the look once a monitor interval finds the change); an index that
+ * is being written for more than a few milliseconds (the step heals it). */
 #include "daemon/managed.h"
 
 #include <stdlib.h>
@@ -25,7 +25,9 @@ enum {
 	BUSY_FRAMES = 300,
 	BUSY_US = 20000,
 	BUSY_LOOK_US = 2000,
-	PROBE_US = 6000,
+	POLL_FLIGHT_US = 5000,
+	IN_FLIGHT_US = 5000000,
+	PROBE_US = 2000,
 	TORN_US = 3000,
 	DROP_MANY = 64,
 };
@@ -44,7 +46,8 @@ static void take_loaded(struct managed *m)
 	for (struct spool_segment *next, *list = m->report.loaded; list; list = next) {
 		next = list->next;
 		list->next = NULL;
-		struct spool_segment ***end = generation_equal(&list->generation, &m->generation) ? &now_end : &old_end;
+		struct spool_segment ***end =
+			generation_equal(&list->generation, &m->generation) ? &now_end : &old_end;
 		**end = list;
 		*end = &list->next;
 	}
@@ -88,13 +91,13 @@ static void step_done(struct task *t)
 		m->born = m->db.cap.at.generation;
 		m->begin = NULL;
 	}
+	m->state = m->db.state;
 	m->generation = m->db.cap.at.generation;
 	m->captured = (struct position){ m->db.cap.at.index, m->db.cap.at.chain.offset };
 	if (m->report.loaded)
 		take_loaded(m);
 	take_fresh(m);
-	if (m->order.stop)
-		m->stepped_to_stop = true;
+	m->stepped_to_stop = m->stepped_to_stop || m->report.stopped;
 	snap_step_done(m, m->report.pinned);
 	managed_mark(m);
 }
@@ -102,10 +105,11 @@ static void step_done(struct task *t)
 static void submit_step(struct managed *m, int64_t now_us)
 {
 	m->order = (struct db_order){ .walk = m->walk,
-				      .stop = m->en->stopping,
+				      .stop = m->en->stopping && m->may_let_go,
+				      .only_remove = m->stepped_to_stop,
 				      .begin = m->begin,
 				      .remove = m->drop };
-	if (m->snap && m->snap->phase == SNAP_WANTED && !m->en->stopping) {
+	if (m->snap && m->snap->phase == SNAP_WANTED) {
 		m->order.pin = true;
 		m->order.snapshot = &m->snap->s;
 	}
@@ -130,7 +134,7 @@ static void wal_changed(struct watch *w, uint32_t mask, const char *name)
 	struct managed *m = OWNER_OF(w, struct managed, watch);
 	(void)mask;
 	(void)name;
-	m->watching = false;
+	m->watching = m->in_flight = false;
 	m->poll_us = POLL_FIRST_US;
 	m->poll_until_us = mono_us() + POLL_FOR_US;
 	managed_mark(m);
@@ -174,21 +178,37 @@ static int64_t turn_changed(struct managed *m, uint64_t new_frames, int64_t now_
 static int64_t turn_same(struct managed *m, int64_t now_us)
 {
 	int64_t next_us = m->due_us;
-	if (now_us < m->poll_until_us) {
-		next_us = sooner(next_us, now_us + m->poll_us);
-		m->poll_us = m->poll_us * 3 / 2 < POLL_MOST_US ? m->poll_us * 3 / 2 : POLL_MOST_US;
-	} else if (arm(m)) {
-		uint64_t frames; /* something may have come between the look and the arming */
+	uint64_t frames;
+	if (now_us >= m->poll_until_us && arm(m)) {
+		/* A commit may have been written before the arming and be published only later, after its sync:
+		 * as long as a writer is at work, go on looking. */
+		m->in_flight = true;
+		m->poll_until_us = now_us + IN_FLIGHT_US;
+		m->poll_us = POLL_FIRST_US;
+	}
+	if (m->in_flight && (now_us >= m->poll_until_us || !relay_foreign_writer(&m->db.relay))) {
+		m->in_flight = false;
+		m->poll_until_us = 0;
 		if (db_look(&m->db, &frames) != DB_LOOK_SAME)
 			return now_us;
+	}
+	if (now_us < m->poll_until_us) {
+		int64_t most_us = m->in_flight ? POLL_FLIGHT_US : POLL_MOST_US;
+		next_us = sooner(next_us, now_us + m->poll_us);
+		m->poll_us = m->poll_us * 3 / 2 < most_us ? m->poll_us * 3 / 2 : most_us;
 	}
 	if (!db_has_backlog(&m->db))
 		return next_us;
 	int pid;
 	if (now_us >= m->probe_us) {
 		m->probe_us = now_us + PROBE_US;
-		if (now_us - m->step_us >= PROBE_US / 2 && relay_foreign_insists(&m->db.relay, &pid)) {
+		/* Just after a step it is not worth it; but one that is to pin a snapshot comes every 2 ms. */
+		bool pins = m->snap && m->snap->phase == SNAP_WANTED;
+		if ((pins || now_us - m->step_us >= PROBE_US / 2) &&
+		    relay_foreign_insists(&m->db.relay, &pid)) {
 			m->walk = true;
+			if (m->snap) /* an exact copy in the making holds what the other one waits for */
+				atomic_store(&m->snap->s.let_go, true);
 			submit_step(m, now_us);
 			return 0;
 		}
@@ -259,8 +279,9 @@ static void drop_laggards(struct managed *m)
 		struct shipper *s = &m->ships[i];
 		if (s->job != SHIP_NONE || s->held || s->misses == 0 || (s->attached && s->cursor != m->segs))
 			continue;
-		log_warn("replica lags too far behind and will start anew with a snapshot", L_S("db", m->conf->path),
-			 L_S("replica", s->r.name), L_I("spool_bytes", m->segs_bytes));
+		log_warn("replica lags too far behind and will start anew with a snapshot",
+			 L_S("db", m->conf->path), L_S("replica", s->r.name),
+			 L_I("spool_bytes", m->segs_bytes));
 		s->cursor = NULL;
 		s->paid = NULL;
 		s->attached = s->lagged = true;
@@ -276,19 +297,45 @@ static bool all_done(struct managed *m)
 	return true;
 }
 
-/* After the signal: a last step, everything to the replicas, then the segments go. */
+/* A generation that has no snapshot yet cannot be restored: stopping waits for its first one. */
+static bool lacks_snapshot(const struct managed *m)
+{
+	if (generation_none(&m->generation) || m->state == DB_GAP)
+		return false;
+	for (size_t i = 0; i < m->ships_n; i++) {
+		const struct shipper *s = &m->ships[i];
+		if (!s->attached || s->r.wants_snapshot || !generation_equal(&s->r.generation, &m->generation))
+			return true;
+	}
+	return false;
+}
+
+/* After the signal: the first snapshot if it is missing, a last step, everything to the replicas, then the
+ * segments go. */
 static int64_t turn_stopping(struct managed *m, int64_t now_us)
 {
+	int64_t next_us = 0;
 	if (m->out || (m->snap && m->snap->out))
 		return 0;
+	if (!m->stepped_to_stop && (!m->ready || lacks_snapshot(m))) {
+		next_us = turn_db(m, now_us);
+		for (size_t i = 0; i < m->ships_n; i++)
+			next_us = sooner(next_us, ship_turn(&m->ships[i], now_us));
+		next_us = sooner(next_us, snap_turn(m, now_us));
+		trim(m);
+		return sooner(next_us, now_us + BUSY_US);
+	}
 	snap_cancel(m);
-	if (!m->stepped_to_stop) {
+	/* A step that could not capture everything says when to try again. */
+	if (!m->stepped_to_stop && (!m->may_let_go || now_us >= m->due_us)) {
+		m->may_let_go = true;
 		submit_step(m, now_us);
 		return 0;
 	}
-	int64_t next_us = 0;
 	for (size_t i = 0; i < m->ships_n; i++)
 		next_us = sooner(next_us, ship_turn(&m->ships[i], now_us));
+	if (!m->stepped_to_stop)
+		return sooner(next_us, m->due_us);
 	trim(m);
 	if (all_done(m) && m->drop) {
 		submit_step(m, now_us); /* nothing is open any more: it only removes */

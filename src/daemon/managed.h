@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What the loop thread knows of one database and its replicas, and the decisions: which job is due. Everything here is
- * the loop's; jobs get what they need and nobody touches it until they are done. */
+ * What the loop thread knows of one database and its replicas, and the decisions: which job is due. Everything
+ * here is the loop's; jobs get what they need and nobody touches it until they are done. */
 #ifndef WB_DAEMON_MANAGED_H
 #define WB_DAEMON_MANAGED_H
 
@@ -17,7 +17,7 @@
 #include "rt/watch.h"
 
 /* The struct that the loop's or the pool's part is embedded in. */
-#define OWNER_OF(p, type, member) ((type *)(void *)((char *)(p) - offsetof(type, member)))
+#define OWNER_OF(p, type, member) ((type *)(void *)((char *)(p)-offsetof(type, member)))
 
 struct managed;
 
@@ -26,7 +26,7 @@ struct engine {
 	struct loop *loop;
 	struct pool *pool;
 	struct watcher *watcher; /* NULL: polling only */
-	struct managed *marked;  /* to be looked at this turn */
+	struct managed *marked;	 /* to be looked at this turn */
 	unsigned snapshots_out, snapshots_max;
 	bool stopping;
 };
@@ -41,17 +41,18 @@ struct shipper {
 	struct replica r;
 	struct task task;
 	enum ship_job job; /* that is out; NONE: nothing is */
-	bool held;         /* a snapshot is being published with it */
-	bool attached;     /* what it holds of r.generation is known */
-	bool any;          /* of SHIP_ATTACH: there was something */
-	bool lagged;       /* it starts again with the next WAL index and a snapshot */
+	bool held;	   /* a snapshot is being published with it */
+	bool attached;	   /* what it holds of r.generation is known */
+	bool any;	   /* of SHIP_ATTACH: there was something */
+	bool lagged;	   /* it starts again with the next WAL index and a snapshot */
 	int rc;
 	struct err e;
-	struct generation target; /* of SHIP_ATTACH */
-	struct spool_segment *cursor; /* first segment that it has not passed; NULL: none */
+	struct generation target;	    /* of SHIP_ATTACH */
+	struct spool_segment *cursor;	    /* first segment that it has not passed; NULL: none */
 	const struct spool_segment **batch; /* of SHIP_OBJECT, while it is out */
 	size_t batch_n;
-	const struct spool_segment *paid; /* through this one the last token has paid; NULL: nothing is paid ahead */
+	const struct spool_segment
+		*paid; /* through this one the last token has paid; NULL: nothing is paid ahead */
 	double tokens;
 	int64_t tokens_us, retry_us, retain_us, shipped_us;
 	unsigned misses;
@@ -81,22 +82,23 @@ struct managed {
 	struct task task;
 	struct db_order order;
 	struct db_report report;
-	bool out;    /* a step is */
-	bool ready;  /* the first step is over: it is open, waits, or is broken */
-	bool walk, sweep, stepped_to_stop;
+	bool out;   /* a step is */
+	bool ready; /* the first step is over: it is open, waits, or is broken */
+	bool walk, sweep, may_let_go, stepped_to_stop; /* the last two: on the way to the end */
 	const char *begin; /* reason for a new generation that the next step is to begin */
 
-	struct generation generation; /* as of the last step */
+	enum db_state state; /* as of the last step, as are these */
+	struct generation generation;
 	struct position captured;
 	struct generation born; /* the newest generation that began in this run: replicas have nothing of it */
 
 	struct loop_timer timer;
 	struct watch watch;
-	bool watching;
+	bool watching, in_flight; /* in_flight: a writer was at work when the watch was armed */
 	int64_t due_us, step_us, poll_us, poll_until_us, probe_us, torn_us;
 
 	struct spool_segment *segs, *segs_last; /* ready, oldest first */
-	struct spool_segment *drop;             /* everybody has them: the next step removes them */
+	struct spool_segment *drop;		/* everybody has them: the next step removes them */
 	size_t drop_n;
 	uint64_t segs_bytes;
 

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Shipping on the leading edge. One token comes each sync interval, up to 60 are saved, and one pays for all that is
- * ready when it is spent: after a quiet time a commit is away at once, and in the long run a busy database is shipped
- * once an interval. Segments of one WAL index that are due together go out as one object (the format has no object that
- * spans two).
+ * Shipping on the leading edge. One token comes each sync interval, up to 60 are saved, and one pays for all
+ * that is ready when it is spent: after a quiet time a commit is away at once, and in the long run a busy
+ * database is shipped once an interval. Segments of one WAL index that are due together go out as one object
+ * (the format has no object that spans two).
  *
- * Happy path: attach (what does the replica hold of this generation?), then object after object; when it is quiet the
- * index object is settled; once in a retention check interval retention runs.
+ * Happy path: attach (what does the replica hold of this generation?), then object after object; when it is
+ * quiet the index object is settled; once in a retention check interval retention runs.
  *
- * Failure modes: a job fails (backoff with jitter, independent of new commits; said at the 1st, 2nd, 4th, 8th … time);
- * the replica lacks something that is in neither spool nor WAL, or holds what we never shipped (a new generation). */
+ * Failure modes: a job fails (backoff with jitter, independent of new commits; said at the 1st, 2nd, 4th, 8th …
+ * time); the replica lacks something that is in neither spool nor WAL, or holds what we never shipped (a new
+ * generation). */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -156,7 +157,8 @@ static void attached_current(struct shipper *s)
 		if (g && g->at.offset == 0)
 			zero = g->at;
 		else if (g || m->captured.offset > 0) {
-			start_anew(s, "a replica has nothing of the generation, and its beginning is gone here");
+			start_anew(s,
+				   "a replica has nothing of the generation, and its beginning is gone here");
 			return;
 		}
 		replica_rebase(&s->r, &s->target, zero);
@@ -170,9 +172,9 @@ static void attached_current(struct shipper *s)
 	while (g && position_compare((struct position){ g->at.index, g->end }, s->r.at) <= 0)
 		g = g->next;
 	s->cursor = g;
-	bool meets = g ? continues(s->r.at, g) :
-			 position_compare(s->r.at, m->captured) == 0 ||
-				 (m->captured.index == s->r.at.index + 1 && m->captured.offset == 0);
+	bool meets = g ? continues(s->r.at, g)
+		       : position_compare(s->r.at, m->captured) == 0 ||
+				     (m->captured.index == s->r.at.index + 1 && m->captured.offset == 0);
 	if (!meets)
 		start_anew(s, "a replica lacks what is gone here");
 }
@@ -222,8 +224,8 @@ static void done(struct task *t)
 		failed(s, now_us);
 	} else {
 		if (s->misses)
-			log_info("replica is reached again", L_S("db", s->m->conf->path), L_S("replica", s->r.name),
-				 L_I("tries", s->misses));
+			log_info("replica is reached again", L_S("db", s->m->conf->path),
+				 L_S("replica", s->r.name), L_I("tries", s->misses));
 		s->misses = 0;
 		s->retry_us = 0;
 	}
@@ -260,7 +262,8 @@ static void submit_object(struct shipper *s)
 	if (!s->batch)
 		return;
 	s->batch_n = 0;
-	for (struct spool_segment *g = s->cursor; g && s->batch_n < SHIP_BATCH && plain < SHIP_BATCH_BYTES; g = g->next) {
+	for (struct spool_segment *g = s->cursor; g && s->batch_n < SHIP_BATCH && plain < SHIP_BATCH_BYTES;
+	     g = g->next) {
 		if (s->batch_n > 0) {
 			const struct spool_segment *before = s->batch[s->batch_n - 1];
 			if (!same_generation(g, &before->generation) || g->at.index != before->at.index ||

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Snapshots on the loop: for a new generation, and on the interval. One pass over the file feeds all replicas that want
- * one at that moment; segments go on being shipped meanwhile.
+ * Snapshots on the loop: for a new generation, and on the interval. One pass over the file feeds all replicas
+ * that want one at that moment; segments go on being shipped meanwhile.
  *
- * Happy path: WANTED (steps try to pin the database where it is exact) -> COPY (a long job) -> PUBLISH (the index object
- * says from where on it is usable, then the object appears).
+ * Happy path: WANTED (steps try to pin the database where it is exact) -> COPY (a long job) -> PUBLISH (the
+ * index object says from where on it is usable, then the object appears).
  *
- * Failure modes: it cannot be pinned for 10 s, or the WAL passes its cap while it is: the copy is fuzzy, and is published
- * only when everything captured by its end has been shipped (COPIED, SHIP). A new generation begins meanwhile: cancelled
- * and wanted again. A replica that fails is left out and tries again with its own backoff. */
+ * Failure modes: it cannot be pinned for 10 s, or the WAL passes its cap while it is: the copy is fuzzy, and is
+ * published only when everything captured by its end has been shipped (COPIED, SHIP). A new generation begins
+ * meanwhile: cancelled and wanted again. A replica that fails is left out and tries again with its own backoff.
+ */
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,7 +26,8 @@ static bool interval_over(const struct shipper *s)
 	if (every_us <= 0 || r->snapshots_n == 0)
 		return false;
 	const struct replica_snapshot *last = &r->snapshots[r->snapshots_n - 1];
-	/* One snapshot for each WAL index: a second would hide the moments between. And none if nothing was written. */
+	/* One snapshot for each WAL index: a second would hide the moments between. And none if nothing was
+	 * written. */
 	if (last->index >= s->m->captured.index)
 		return false;
 	return wall_us() - last->created_us >= every_us;
@@ -93,8 +95,8 @@ static void report_failures(struct managed *m, int64_t now_us)
 			continue;
 		p->to[i]->misses++;
 		p->to[i]->retry_us = now_us + AGAIN_US;
-		log_error("snapshot failed; trying again", L_S("db", m->conf->path), L_S("replica", p->to[i]->r.name),
-			  L_S("error", p->outs[i].e.text));
+		log_error("snapshot failed; trying again", L_S("db", m->conf->path),
+			  L_S("replica", p->to[i]->r.name), L_S("error", p->outs[i].e.text));
 	}
 }
 
@@ -126,7 +128,8 @@ static void copy_done(struct task *t)
 	managed_mark(m);
 }
 
-static void submit(struct managed *m, int (*run)(struct task *), void (*done)(struct task *), enum task_class kind)
+static void submit(struct managed *m, int (*run)(struct task *), void (*done)(struct task *),
+		   enum task_class kind)
 {
 	struct snap *p = m->snap;
 	p->out = true;
@@ -227,7 +230,8 @@ static bool hold_all(struct snap *p)
 static bool shipped(const struct snap *p)
 {
 	for (size_t i = 0; i < p->n; i++)
-		if (p->outs[i].e.kind == ERR_NONE && generation_equal(&p->to[i]->r.generation, &p->s.generation) &&
+		if (p->outs[i].e.kind == ERR_NONE &&
+		    generation_equal(&p->to[i]->r.generation, &p->s.generation) &&
 		    position_compare(p->to[i]->r.at, p->usable_from) < 0)
 			return false;
 	return true;
@@ -240,7 +244,7 @@ int64_t snap_turn(struct managed *m, int64_t now_us)
 		bool wanted = false;
 		for (size_t i = 0; i < m->ships_n; i++)
 			wanted = wanted || wants(&m->ships[i], now_us);
-		if (!wanted || m->begin || m->db.state == DB_BROKEN || m->db.state == DB_WAITING)
+		if (!wanted || m->begin || m->state != DB_IDLE)
 			return 0;
 		if (m->en->snapshots_out >= m->en->snapshots_max)
 			return now_us + 50000;
@@ -254,6 +258,10 @@ int64_t snap_turn(struct managed *m, int64_t now_us)
 	}
 	if (p->out)
 		return 0;
+	if (m->state != DB_IDLE) {
+		snap_cancel(m);
+		return 0;
+	}
 	if (p->phase == SNAP_WANTED && now_us - p->since_us > PIN_FOR_US && !m->out) {
 		conn_end(&p->s.conn);
 		start_copy(m, now_us);

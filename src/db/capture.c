@@ -2,15 +2,17 @@
  *
  * Capture: see capture.h.
  *
- * Happy path: from the position to 32 + mxFrame frames, in pieces of whole frames: read, verify each frame against the
- * running chain, hand the same bytes to the compressor. At the end the chain must be the checksum that the index holds
- * for its last frame. Then the segment gets its name and the position moves.
+ * Happy path: from the position to 32 + mxFrame frames, in pieces of whole frames: read, verify each frame
+ * against the running chain, hand the same bytes to the compressor. At the end the chain must be the checksum
+ * that the index holds for its last frame. Then the segment gets its name and the position moves.
  *
- * Only mxFrame of a validated index header says what is committed. A commit flag in the file proves nothing: its writer
- * may have died, or its sync failed, before it published; the next writer overwrites such a frame with the same salts.
+ * Only mxFrame of a validated index header says what is committed. A commit flag in the file proves nothing:
+ * its writer may have died, or its sync failed, before it published; the next writer overwrites such a frame
+ * with the same salts.
  *
- * Failure modes: the spool cannot be written (position unmoved, try again); the frames do not continue the chain, the
- * index went backwards, or its checksum is another one (a gap: CAPTURE_GAP, nothing of it is kept). */
+ * Failure modes: the spool cannot be written (position unmoved, try again); the frames do not continue the
+ * chain, the index went backwards, or its checksum is another one (a gap: CAPTURE_GAP, nothing of it is kept).
+ */
 #include "db/capture.h"
 
 #include <inttypes.h>
@@ -134,12 +136,14 @@ static int run_end(struct run *r, bool sync, struct err *e)
 
 static enum capture_result gap(struct err *e, const struct capture *c, const char *what)
 {
-	err_set(e, ERR_DAMAGED, "%s at index %08" PRIx64 " offset %" PRIu64, what, c->at.index, c->at.chain.offset);
+	err_set(e, ERR_DAMAGED, "%s at index %08" PRIx64 " offset %" PRIu64, what, c->at.index,
+		c->at.chain.offset);
 	return CAPTURE_GAP;
 }
 
 /* Offset 0: the header of the WAL goes first. */
-static enum capture_result begin_index(struct run *r, struct conn *conn, const struct wal_index *h, struct err *e)
+static enum capture_result begin_index(struct run *r, struct conn *conn, const struct wal_index *h,
+				       struct err *e)
 {
 	uint8_t raw[WAL_HEADER_BYTES];
 	struct wal_header wh;
@@ -173,8 +177,10 @@ static enum capture_result piece(struct run *r, struct conn *conn, uint8_t *buf,
 		return CAPTURE_FAIL;
 	}
 	if (good != want) {
-		err_set(e, ERR_DAMAGED, "the WAL does not continue what was captured (%s) at index %08" PRIx64
-			" offset %" PRIu64, wal_check_text(why), r->c->at.index, r->chain.offset);
+		err_set(e, ERR_DAMAGED,
+			"the WAL does not continue what was captured (%s) at index %08" PRIx64
+			" offset %" PRIu64,
+			wal_check_text(why), r->c->at.index, r->chain.offset);
 		return CAPTURE_GAP;
 	}
 	if (!r->open && run_open(r, e) < 0)
@@ -214,9 +220,11 @@ static enum capture_result capture_range(struct run *r, struct conn *conn, const
 	return rc;
 }
 
+/* The new salts count only with the first frame: a restart that is announced in the index and never written is
+ * undone by a recovery, and then the old chain is there again. */
 static void follow_restart(struct capture *c, const struct wal_index *h)
 {
-	if (memcmp(c->at.chain.salt, h->salt, 8) == 0)
+	if (h->mx_frame == 0 || memcmp(c->at.chain.salt, h->salt, 8) == 0)
 		return;
 	if (c->at.chain.offset > 0) {
 		c->at.index++;
@@ -232,15 +240,15 @@ enum capture_result capture_to(struct capture *c, struct conn *conn, const struc
 	if (c->blind)
 		return CAPTURE_OK;
 	follow_restart(c, h);
-	if (h->mx_frame == 0 && c->at.chain.offset == 0)
-		return CAPTURE_OK;
+	if (h->mx_frame == 0 && (c->at.chain.offset == 0 || memcmp(c->at.chain.salt, h->salt, 8) != 0))
+		return CAPTURE_OK; /* empty, or restarted and still empty */
 	if (c->at.chain.offset > 0 && (h->page_bytes != c->at.chain.page_bytes ||
 				       wal_offset_of(h->page_bytes, h->mx_frame) < c->at.chain.offset))
 		return gap(e, c, "the WAL is shorter than what was captured of it");
 	if (capture_reached(c, h))
-		return wal_sum_equal(c->at.chain.sum, h->frame_sum) ?
-			       CAPTURE_OK :
-			       gap(e, c, "the last frame is another one than was captured");
+		return wal_sum_equal(c->at.chain.sum, h->frame_sum)
+			       ? CAPTURE_OK
+			       : gap(e, c, "the last frame is another one than was captured");
 	struct run r = { .c = c, .chain = c->at.chain, .file.fd = -1 };
 	int64_t now = wall_us();
 	r.wall_us = now > c->at.wall_us ? now : c->at.wall_us;

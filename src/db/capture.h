@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Capture: reads the new frames of the WAL once, verifies salts and the checksum chain up to the committed end that the
- * index publishes, and writes them as segments into the spool. */
+ * Capture: reads the new frames of the WAL once, verifies salts and the checksum chain up to the committed end
+ * that the index publishes, and writes them as segments into the spool. */
 #ifndef WB_DB_CAPTURE_H
 #define WB_DB_CAPTURE_H
 
@@ -23,8 +23,8 @@ enum {
 struct capture {
 	struct place at; /* generation, index and chain; chain.offset 0: nothing of this index yet */
 	struct spool spool;
-	bool blind; /* nothing is captured (state gap): the WAL is only let go */
-	uint64_t restarts, frames, bytes; /* counted since the start */
+	bool blind;				  /* nothing is captured (state gap): the WAL is only let go */
+	uint64_t restarts, frames, bytes;	  /* counted since the start */
 	struct spool_segment *fresh, **fresh_end; /* new segments, for the loop to take */
 };
 
@@ -37,8 +37,9 @@ enum capture_result {
 void capture_init(struct capture *c);
 void capture_fini(struct capture *c);
 
-/* Captures through h->mx_frame. sync: each segment's bytes are durable when this returns (its name with spool_sync).
- * A change of salts is a restart of a WAL that was captured whole: the caller holds without interruption. */
+/* Captures through h->mx_frame. sync: each segment's bytes are durable when this returns (its name with
+ * spool_sync). A change of salts is a restart of a WAL that was captured whole: the caller holds without
+ * interruption. */
 enum capture_result capture_to(struct capture *c, struct conn *conn, const struct wal_index *h, bool sync,
 			       struct err *e);
 

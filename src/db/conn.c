@@ -2,11 +2,11 @@
  *
  * Connections: see conn.h.
  *
- * A begin runs `BEGIN; PRAGMA user_version`: a bare BEGIN takes no lock, and user_version needs no schema (it is a field
- * of page 1). Only sqlite3_txn_state() tells whether the read really holds.
+ * A begin runs `BEGIN; PRAGMA user_version`: a bare BEGIN takes no lock, and user_version needs no schema (it
+ * is a field of page 1). Only sqlite3_txn_state() tells whether the read really holds.
  *
- * Failure modes: SQLITE_BUSY and friends become ERR_BUSY (the caller tries again); anything else names the database and
- * SQLite's own words. */
+ * Failure modes: SQLITE_BUSY and friends become ERR_BUSY (the caller tries again); anything else names the
+ * database and SQLite's own words. */
 #include "db/conn.h"
 
 #include <string.h>
@@ -31,8 +31,8 @@ static int conn_fail(struct conn *c, int rc, const char *what, struct err *e)
 		kind = ERR_DAMAGED;
 	else if ((rc & 0xff) == SQLITE_FULL)
 		kind = ERR_SPACE;
-	else if ((rc & 0xff) == SQLITE_CANTOPEN || (rc & 0xff) == SQLITE_PERM || (rc & 0xff) == SQLITE_READONLY ||
-		 (rc & 0xff) == SQLITE_IOERR)
+	else if ((rc & 0xff) == SQLITE_CANTOPEN || (rc & 0xff) == SQLITE_PERM ||
+		 (rc & 0xff) == SQLITE_READONLY || (rc & 0xff) == SQLITE_IOERR)
 		kind = ERR_UNREACHABLE;
 	return err_set(e, kind, "%s: %s: %s", name ? name : "database", what, why);
 }
@@ -59,15 +59,17 @@ static int map_index(struct conn *c, struct err *e)
 	void volatile *p = NULL;
 	int rc = c->file->pMethods->xShmMap(c->file, 0, 32768, 0, &p);
 	if (rc == SQLITE_READONLY)
-		return err_set(e, ERR_UNREACHABLE,
-			       "%s-shm: can only be opened read-only, so that the WAL cannot be held. Give the user "
-			       "of walbrook permission to write it",
-			       sqlite3_db_filename(c->db, "main"));
+		return err_set(
+			e, ERR_UNREACHABLE,
+			"%s-shm: can only be opened read-only, so that the WAL cannot be held. Give the user "
+			"of walbrook permission to write it",
+			sqlite3_db_filename(c->db, "main"));
 	if (rc != SQLITE_OK || !p)
-		return err_set(e, ERR_FAIL,
-			       "%s: the WAL index is not in shared memory (locking_mode=EXCLUSIVE in an application, "
-			       "or no WAL mode)",
-			       sqlite3_db_filename(c->db, "main"));
+		return err_set(
+			e, ERR_FAIL,
+			"%s: the WAL index is not in shared memory (locking_mode=EXCLUSIVE in an application, "
+			"or no WAL mode)",
+			sqlite3_db_filename(c->db, "main"));
 	c->shm = p;
 	return 0;
 }
@@ -132,7 +134,8 @@ void conn_end(struct conn *c)
 		sqlite3_exec(c->db, "ROLLBACK", NULL, NULL, NULL);
 }
 
-/* Tries often and briefly: beside a writer that never pauses the lock is free for some ten microseconds at a time. */
+/* Tries often and briefly: beside a writer that never pauses the lock is free for some ten microseconds at a
+ * time. */
 static int busy_until(void *arg, int tries)
 {
 	(void)tries;
@@ -171,7 +174,8 @@ void conn_drop_checkpoint(struct conn *c)
 	vfs_drop_checkpoint(c->file);
 }
 
-/* Word by word: another process writes here while we read; the checksum decides whether what we got is whole. */
+/* Word by word: another process writes here while we read; the checksum decides whether what we got is whole.
+ */
 static void shm_copy(const volatile uint8_t *from, uint8_t to[WAL_INDEX_HEADER_BYTES])
 {
 	const volatile uint32_t *w = (const volatile uint32_t *)(const volatile void *)from;
@@ -201,6 +205,12 @@ uint32_t shm_backfill(const volatile uint8_t *shm)
 	return __atomic_load_n(w, __ATOMIC_ACQUIRE);
 }
 
+uint32_t shm_mark(const volatile uint8_t *shm, int slot)
+{
+	const volatile uint32_t *w = (const volatile uint32_t *)(const volatile void *)(shm + 100);
+	return __atomic_load_n(w + slot, __ATOMIC_ACQUIRE);
+}
+
 static long read_through(sqlite3_file *f, const char *what, void *p, size_t n, uint64_t off, struct err *e)
 {
 	sqlite3_int64 size = 0;
@@ -213,8 +223,8 @@ static long read_through(sqlite3_file *f, const char *what, void *p, size_t n, u
 			return 0;
 		return end - off < n ? (long)(end - off) : (long)n;
 	}
-	return err_set(e, ERR_UNREACHABLE, "%s cannot be read at offset %llu: %s", what, (unsigned long long)off,
-		       sqlite3_errstr(rc));
+	return err_set(e, ERR_UNREACHABLE, "%s cannot be read at offset %llu: %s", what,
+		       (unsigned long long)off, sqlite3_errstr(rc));
 }
 
 long conn_read_wal(struct conn *c, void *p, size_t n, uint64_t off, struct err *e)

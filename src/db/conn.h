@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * One connection of ours to a database in WAL mode, opened so that it never disturbs: no automatic checkpoint, none on
- * close, the WAL stays, no schema is read. And the shared index as memory. */
+ * One connection of ours to a database in WAL mode, opened so that it never disturbs: no automatic checkpoint,
+ * none on close, the WAL stays, no schema is read. And the shared index as memory. */
 #ifndef WB_DB_CONN_H
 #define WB_DB_CONN_H
 
@@ -18,8 +18,9 @@ struct conn {
 	const volatile uint8_t *shm; /* the first region of the shared index; valid while any of ours is open */
 };
 
-/* Opens and brings the connection to where the WAL and its index are mapped (begins and ends a read). ERR_BUSY: try
- * again soon; ERR_DAMAGED: not a database; ERR_FAIL with a named state: not WAL, read-only shared index, exclusive. */
+/* Opens and brings the connection to where the WAL and its index are mapped (begins and ends a read). ERR_BUSY:
+ * try again soon; ERR_DAMAGED: not a database; ERR_FAIL with a named state: not WAL, read-only shared index,
+ * exclusive. */
 int conn_open(struct conn *c, const char *path, struct err *e);
 void conn_close(struct conn *c); /* ends a transaction; never checkpoints */
 
@@ -39,19 +40,20 @@ int conn_begin_write(struct conn *c, int64_t wait_us, struct err *e);
 /* PASSIVE checkpoint: copies what nobody forbids. ERR_BUSY: another one is at work. */
 int conn_passive(struct conn *c, struct err *e);
 
-/* Takes the checkpoint lock: every checkpoint that began before is over. The next conn_passive uses it up. false: it is
- * busy. */
+/* Takes the checkpoint lock: every checkpoint that began before is over. The next conn_passive uses it up.
+ * false: it is busy. */
 bool conn_take_checkpoint(struct conn *c);
 void conn_drop_checkpoint(struct conn *c);
 
-/* The header of the shared index: raw is filled with the 48 bytes of a validated copy. false: being written, or not
- * valid; look again. */
+/* The header of the shared index: raw is filled with the 48 bytes of a validated copy. false: being written, or
+ * not valid; look again. */
 bool conn_index(const struct conn *c, uint8_t raw[WAL_INDEX_HEADER_BYTES], struct wal_index *ret);
 uint32_t shm_backfill(const volatile uint8_t *shm);
+uint32_t shm_mark(const volatile uint8_t *shm, int slot); /* of a read slot >= 1 */
 bool shm_index(const volatile uint8_t *shm, uint8_t raw[WAL_INDEX_HEADER_BYTES], struct wal_index *ret);
 
-/* Reads from the WAL or the database file through SQLite's own descriptors (see spec of POSIX locks in relay.c).
- * Returns bytes read, short only at the end of the file; -1 and *e. */
+/* Reads from the WAL or the database file through SQLite's own descriptors (see spec of POSIX locks in
+ * relay.c). Returns bytes read, short only at the end of the file; -1 and *e. */
 long conn_read_wal(struct conn *c, void *p, size_t n, uint64_t off, struct err *e);
 long conn_read_db(struct conn *c, void *p, size_t n, uint64_t off, struct err *e);
 /* fsync of both files outside any lock, so that a checkpoint's own finds nothing left to write. */

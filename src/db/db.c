@@ -2,14 +2,16 @@
  *
  * One database: see db.h.
  *
- * Happy path of a step: look whether the files are still those that we opened; capture through the committed end; prove
- * a restart early; decide whether to let the WAL go (quiet for 200 ms, WAL long, or a checkpoint interval over) and do a
- * round; pin a snapshot if one is wanted; say when the next step is due without an event.
+ * Happy path of a step: look whether the files are still those that we opened; capture through the committed
+ * end; prove a restart early; decide whether to let the WAL go (quiet for 200 ms, WAL long, or a checkpoint
+ * interval over) and do a round; pin a snapshot if one is wanted; say when the next step is due without an
+ * event.
  *
- * Failure modes: the file is missing or empty (state waiting; our own touch would fix its page size), in rollback mode
- * (turned to WAL after 1 s of quiet, the one thing that we write), not a database (broken); files replaced (reopen, new
- * generation); continuity lost (new generation); spool full or unwritable for long (state gap: nothing is captured, the
- * WAL is let go so that the application does not suffer, and a new generation follows as soon as there is room). */
+ * Failure modes: the file is missing or empty (state waiting; our own touch would fix its page size), in
+ * rollback mode (turned to WAL after 1 s of quiet, the one thing that we write), not a database (broken); files
+ * replaced (reopen, new generation); continuity lost (new generation); spool full or unwritable for long (state
+ * gap: nothing is captured, the WAL is let go so that the application does not suffer, and a new generation
+ * follows as soon as there is room). */
 #include "db/db.h"
 
 #include <errno.h>
@@ -41,6 +43,7 @@ enum {
 	RETRY_MAX_US = 2000000,
 	BUSY_RETRY_US = 10000,
 	BLIND_AFTER_US = 60000000,
+	BLIND_LEAST_US = 5000000,
 	DB_HEADER_BYTES = 100,
 };
 
@@ -52,8 +55,10 @@ static const struct {
 	[DB_WAITING] = { "waiting", TO(IDLE) | TO(CAPTURING) | TO(GAP) | TO(BROKEN) },
 	[DB_IDLE] = { "idle", TO(DIRTY) | TO(CAPTURING) | TO(SNAPSHOT) | TO(GAP) | TO(BROKEN) | TO(WAITING) },
 	[DB_DIRTY] = { "dirty", TO(CAPTURING) | TO(IDLE) },
-	[DB_CAPTURING] = { "capturing", TO(IDLE) | TO(DIRTY) | TO(SNAPSHOT) | TO(GAP) | TO(BROKEN) | TO(WAITING) },
-	[DB_SNAPSHOT] = { "snapshot", TO(IDLE) | TO(CAPTURING) | TO(DIRTY) | TO(GAP) | TO(BROKEN) | TO(WAITING) },
+	[DB_CAPTURING] = { "capturing",
+			   TO(IDLE) | TO(DIRTY) | TO(SNAPSHOT) | TO(GAP) | TO(BROKEN) | TO(WAITING) },
+	[DB_SNAPSHOT] = { "snapshot",
+			  TO(IDLE) | TO(CAPTURING) | TO(DIRTY) | TO(GAP) | TO(BROKEN) | TO(WAITING) },
 	[DB_GAP] = { "gap", TO(IDLE) | TO(CAPTURING) | TO(BROKEN) | TO(WAITING) },
 	[DB_BROKEN] = { "broken", TO(WAITING) | TO(IDLE) | TO(CAPTURING) | TO(GAP) },
 #undef TO
@@ -72,8 +77,8 @@ void db_state_move(enum db_state *at, enum db_state to)
 	*at = to;
 }
 
-/* Which files this process has open through SQLite: the same file under two names must not be opened twice, since
- * closing one would drop the locks of the other. */
+/* Which files this process has open through SQLite: the same file under two names must not be opened twice,
+ * since closing one would drop the locks of the other. */
 static pthread_mutex_t open_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct {
 	struct db **v;
@@ -190,8 +195,9 @@ static int set_up_meta(struct db *d, struct err *e)
 		int sys = errno;
 		close(fd);
 		if (sys == EWOULDBLOCK)
-			return err_set(e, ERR_BUSY, "%s: another walbrook replicates this database (it holds %s)",
-				       d->o.path, path);
+			return err_set(e, ERR_BUSY,
+				       "%s: another walbrook replicates this database (it holds %s)", d->o.path,
+				       path);
 		return err_sys(e, sys, "%s: cannot be locked", path);
 	}
 	if (!d->cap.spool.dir && spool_init(&d->cap.spool, d->o.meta_dir, &d->owner, e) < 0) {
@@ -225,7 +231,8 @@ static int save_place(struct db *d, struct err *e)
 
 enum peek { PEEK_WAIT, PEEK_ROLLBACK, PEEK_WAL, PEEK_BROKEN };
 
-/* What kind of file it is. Opened and closed by ourselves only while this process has no SQLite connection to it. */
+/* What kind of file it is. Opened and closed by ourselves only while this process has no SQLite connection to
+ * it. */
 static enum peek peek(struct db *d, const struct stat *st, struct err *e)
 {
 	uint8_t h[DB_HEADER_BYTES];
@@ -241,8 +248,10 @@ static enum peek peek(struct db *d, const struct stat *st, struct err *e)
 	int64_t age_us = wall_us() - (st->st_mtim.tv_sec * 1000000LL + st->st_mtim.tv_nsec / 1000);
 	bool fresh = age_us >= 0 && age_us < 1000000;
 	if (n < (ssize_t)sizeof h || memcmp(h, "SQLite format 3", 16) != 0) {
-		err_set(e, ERR_DAMAGED, "%s: is not a SQLite database, or it is encrypted (its first bytes are not "
-			"those of one)", d->o.path);
+		err_set(e, ERR_DAMAGED,
+			"%s: is not a SQLite database, or it is encrypted (its first bytes are not "
+			"those of one)",
+			d->o.path);
 		return fresh ? PEEK_WAIT : PEEK_BROKEN;
 	}
 	if (h[18] == 2 && h[19] == 2)
@@ -270,15 +279,18 @@ static int turn_to_wal(struct db *d, struct err *e)
 	}
 	if (rc == SQLITE_OK && sqlite3_step(st) == SQLITE_ROW) {
 		mode = (const char *)sqlite3_column_text(st, 0);
-		ok = mode && strcmp(mode, "wal") == 0;
+		ok = mode && strcmp(mode, "wal") == 0 &&
+		     sqlite3_step(st) == SQLITE_DONE; /* that is the commit */
 	}
 	if (!ok) {
 		int code = db ? sqlite3_errcode(db) & 0xff : rc;
 		err_set(e,
-			code == SQLITE_READONLY || code == SQLITE_CANTOPEN || code == SQLITE_PERM ? ERR_UNREACHABLE :
-			code == SQLITE_NOTADB || code == SQLITE_CORRUPT                           ? ERR_DAMAGED :
-												    ERR_BUSY,
-			"%s: cannot be turned to WAL mode: %s", d->o.path, db ? sqlite3_errmsg(db) : "no memory");
+			code == SQLITE_READONLY || code == SQLITE_CANTOPEN || code == SQLITE_PERM
+				? ERR_UNREACHABLE
+			: code == SQLITE_NOTADB || code == SQLITE_CORRUPT ? ERR_DAMAGED
+									  : ERR_BUSY,
+			"%s: cannot be turned to WAL mode: %s", d->o.path,
+			db ? sqlite3_errmsg(db) : "no memory");
 	}
 	sqlite3_finalize(st);
 	sqlite3_close(db);
@@ -352,8 +364,8 @@ static bool generation_file_agrees(struct db *d)
 	char path[PATH_BYTES];
 	struct err ignore;
 	struct dyn text = DYN_INIT(4096);
-	bool same = path_join(path, d->o.meta_dir, "generation") == 0 && file_read_all(path, &text, &ignore) == 0 &&
-		    text.len >= GENERATION_CHARS &&
+	bool same = path_join(path, d->o.meta_dir, "generation") == 0 &&
+		    file_read_all(path, &text, &ignore) == 0 && text.len >= GENERATION_CHARS &&
 		    memcmp(text.p, d->cap.at.generation.name, GENERATION_CHARS) == 0;
 	dyn_free(&text);
 	return same;
@@ -406,8 +418,9 @@ static int continue_or_begin(struct db *d, const struct wal_index *h, struct db_
 	} else if (!generation_file_agrees(d)) {
 		reason = "another tool or another run has begun a generation since";
 	} else if (capture_proven(&d->cap, relay_conn(&d->relay), h, &why)) {
-		log_info("generation continues", L_S("db", d->o.path), L_S("generation", d->cap.at.generation.name),
-			 L_I("index", d->cap.at.index), L_I("offset", d->cap.at.chain.offset));
+		log_info("generation continues", L_S("db", d->o.path),
+			 L_S("generation", d->cap.at.generation.name), L_I("index", d->cap.at.index),
+			 L_I("offset", d->cap.at.chain.offset));
 		return 0;
 	} else {
 		reason = why.text;
@@ -436,7 +449,8 @@ static int open_db(struct db *d, struct db_report *ret)
 		return -1;
 	}
 	if (st.st_size == 0) {
-		err_set(&e, ERR_NOTHING, "%s: is empty; its application has not made the database yet", d->o.path);
+		err_set(&e, ERR_NOTHING, "%s: is empty; its application has not made the database yet",
+			d->o.path);
 		be(d, DB_WAITING, &e);
 		return -1;
 	}
@@ -478,7 +492,8 @@ static int index_header(struct db *d, uint8_t raw[WAL_INDEX_HEADER_BYTES], struc
 	return -1;
 }
 
-/* The copies of the header stay different: a writer died in between. A read on an idle connection recovers it. */
+/* The copies of the header stay different: a writer died in between. A read on an idle connection recovers it.
+ */
 static void heal_index(struct db *d)
 {
 	struct conn *idle = &d->relay.c[!d->relay.holder];
@@ -500,26 +515,55 @@ static enum relay_result capture_latest(struct db *d, struct wal_index *h, struc
 	return relay_capture(&d->relay, relay_conn(&d->relay), &d->cap, h, true, e);
 }
 
-/* After a gap: a new generation from the beginning of the WAL as it is now. A restart may come in between (we may be on
- * slot 0 and have captured nothing yet): begin once more. */
-static enum relay_result mend(struct db *d, struct wal_index *h, struct db_report *ret, struct err *e)
-{
-	enum relay_result rc = RELAY_GAP;
-	for (int i = 0; i < 10 && rc == RELAY_GAP; i++) {
-		struct err reason = *e;
-		if (begin_generation(d, reason.text, ret, e) < 0)
-			return RELAY_FAIL;
-		rc = capture_latest(d, h, e);
-	}
-	return rc;
-}
-
-/* The spool is full, or could not be written for long: stop capturing, let the WAL go. */
+/* The spool is full, or could not be written for long, or the WAL is not a chain: stop capturing, let the WAL
+ * go. */
 static void go_blind(struct db *d, const struct err *why)
 {
 	d->cap.blind = true;
 	d->gap_us = mono_us();
 	be(d, DB_GAP, why);
+}
+
+/* After a gap: a new generation from the beginning of the WAL as it is now. A restart may come in between (we
+ * may be on slot 0 and have captured nothing yet): begin once more. A WAL that cannot be captured from its
+ * beginning either (SQLite 3.40 can publish frames without salts and checksums after ROLLBACK TO in a
+ * transaction that had spilled) is waited out: it is let go uncaptured, and the new generation begins with the
+ * next one. */
+static enum relay_result mend(struct db *d, struct wal_index *h, struct db_report *ret, struct err *e)
+{
+	enum relay_result rc = RELAY_GAP;
+	uint8_t salt[8] = { 0 };
+	for (int i = 0; i < 5 && rc == RELAY_GAP; i++) {
+		struct err reason = *e;
+		if (i > 0 && memcmp(salt, h->salt, sizeof salt) == 0) {
+			memcpy(d->broken_salt, salt, sizeof salt);
+			d->chain_broken = true;
+			go_blind(d, e);
+			return RELAY_OK;
+		}
+		if (begin_generation(d, reason.text, ret, e) < 0)
+			return RELAY_FAIL;
+		memcpy(salt, h->salt, sizeof salt);
+		rc = capture_latest(d, h, e);
+	}
+	return rc;
+}
+
+/* Blind, and the reason is over: there is room in the spool, or the broken WAL was restarted. */
+static bool may_see_again(struct db *d)
+{
+	uint8_t raw[WAL_INDEX_HEADER_BYTES];
+	struct wal_index h;
+	if (!d->cap.blind)
+		return false;
+	if (!d->chain_broken)
+		return d->cap.spool.bytes < d->o.spool_quota_bytes / 2 &&
+		       mono_us() - d->gap_us > BLIND_LEAST_US;
+	if (!conn_index(relay_conn(&d->relay), raw, &h) || h.mx_frame == 0 ||
+	    memcmp(h.salt, d->broken_salt, sizeof h.salt) == 0)
+		return false;
+	d->chain_broken = false;
+	return true;
 }
 
 static bool see(struct db *d, bool *ret_captured)
@@ -540,9 +584,9 @@ static bool see(struct db *d, bool *ret_captured)
 
 enum let_go { LET_BE, LET_PARK, LET_ROUND, LET_FORCE };
 
-/* The length from which the WAL of a busy database is to be closed. Past an application's own automatic checkpoint
- * (1,000 pages unless it says otherwise) every commit tries a checkpoint in vain, which costs more than a short hold;
- * but where holds are long, because the disk is slow, fewer of them are better. */
+/* The length from which the WAL of a busy database is to be closed. Past an application's own automatic
+ * checkpoint (1,000 pages unless it says otherwise) every commit tries a checkpoint in vain, which costs more
+ * than a short hold; but where holds are long, because the disk is slow, fewer of them are better. */
 static int64_t busy_frames(const struct db *d)
 {
 	int64_t early = d->o.min_checkpoint_pages < 1000 ? d->o.min_checkpoint_pages : 1000;
@@ -551,7 +595,8 @@ static int64_t busy_frames(const struct db *d)
 	return early / 2 > 0 ? early / 2 : 1;
 }
 
-/* The length from which the writer is slowed: well before the limit, since what is behind falls further behind. */
+/* The length from which the writer is slowed: well before the limit, since what is behind falls further behind.
+ */
 static int64_t brake_frames(const struct db *d)
 {
 	int64_t most = d->o.max_checkpoint_pages * 3 / 4;
@@ -581,8 +626,8 @@ static enum let_go decide(struct db *d, const struct db_order *order, int64_t no
 	return LET_BE;
 }
 
-/* Rounds until all is copied, as long as each leaves less; a writer that does not pause long enough is stopped for a
- * moment when the WAL is long enough to be worth it. */
+/* Rounds until all is copied, as long as each leaves less; a writer that does not pause long enough is stopped
+ * for a moment when the WAL is long enough to be worth it. */
 static enum relay_result rounds(struct db *d, enum let_go what, struct err *e)
 {
 	enum relay_result rc = RELAY_OK;
@@ -623,7 +668,8 @@ static enum relay_result let_go(struct db *d, const struct db_order *order, stru
 		d->retry_us = 0;
 		return rc;
 	}
-	/* Not everything: a busy writer, a foreign reader or a foreign checkpoint. Look again, more and more seldom. */
+	/* Not everything: a busy writer, a foreign reader or a foreign checkpoint. Look again, more and more
+	 * seldom. */
 	d->copy_misses++;
 	int64_t wait_us = RETRY_MIN_US << (d->copy_misses < 10 ? d->copy_misses - 1 : 9);
 	if (mono_us() - d->changed_us < QUIET_US && wait_us > BUSY_RETRY_US)
@@ -676,15 +722,17 @@ static enum relay_result work(struct db *d, const struct db_order *order, struct
 {
 	struct wal_index h;
 	enum relay_result rc;
-	if (d->cap.blind && d->cap.spool.bytes < d->o.spool_quota_bytes / 2 && mono_us() - d->gap_us > 5000000) {
-		err_set(e, ERR_SPACE, "the spool has room again");
+	h = (struct wal_index){ 0 };
+	if (may_see_again(d)) {
+		err_set(e, ERR_SPACE, "what made the gap is over");
 		d->gap_us = mono_us();
 		rc = mend(d, &h, ret, e);
 		if (rc != RELAY_OK)
 			d->cap.blind = true;
 	} else if (!d->cap.blind && d->cap.spool.bytes >= d->o.spool_quota_bytes) {
 		err_set(e, ERR_SPACE,
-			"the spool has reached its quota of %" PRIu64 " bytes because no replica takes segments; "
+			"the spool has reached its quota of %" PRIu64
+			" bytes because no replica takes segments; "
 			"a new generation will begin when it has room",
 			d->o.spool_quota_bytes);
 		go_blind(d, e);
@@ -741,7 +789,8 @@ static void remove_segments(struct db *d, struct spool_segment *list)
 		log_warn("position cannot be saved", L_S("db", d->o.path), L_S("error", e.text));
 	while (list) {
 		struct spool_segment *next = list->next;
-		if (saved && spool_remove(&d->cap.spool, &list->generation, list->at, list->stored_bytes, &e) < 0)
+		if (saved &&
+		    spool_remove(&d->cap.spool, &list->generation, list->at, list->stored_bytes, &e) < 0)
 			log_warn("segment stays in the spool", L_S("db", d->o.path), L_S("error", e.text));
 		spool_segment_free(list);
 		list = next;
@@ -807,9 +856,14 @@ void db_step(struct db *d, const struct db_order *order, struct db_report *ret)
 	*ret = (struct db_report){ 0 };
 	if (order->remove)
 		remove_segments(d, order->remove);
-	check_files(d);
-	if (!relay_holds(&d->relay) && (order->stop || open_db(d, ret) < 0))
+	if (order->only_remove)
 		return;
+	check_files(d);
+	if (!relay_holds(&d->relay) && open_db(d, ret) < 0) {
+		/* Locked for a moment is not a reason to end without what was committed. */
+		ret->stopped = order->stop && !(d->state == DB_WAITING && d->why.kind == ERR_BUSY);
+		return;
+	}
 	if (!d->spool_loaded) {
 		if (load_spool(d, &ret->loaded, &e) < 0)
 			log_error("spool cannot be read", L_S("db", d->o.path), L_S("error", e.text));
@@ -832,8 +886,13 @@ void db_step(struct db *d, const struct db_order *order, struct db_report *ret)
 	ret->fresh = d->cap.fresh;
 	d->cap.fresh = NULL;
 	d->cap.fresh_end = &d->cap.fresh;
-	if (order->stop)
+	/* What could not be captured now is tried again, so that no commit is left behind by an end with status
+	 * 0. */
+	bool reached, captured = rc == RELAY_OK || d->cap.blind || (see(d, &reached) && reached);
+	if (order->stop && !ret->generation_began && captured) {
 		close_files(d);
+		ret->stopped = true;
+	}
 }
 
 enum db_look db_look(const struct db *d, uint64_t *ret_new_frames)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * One database: from its path to segments in the spool. A step is everything that is due for it at this moment, in
- * straight-line blocking code, run by one worker at a time; a look is memory only, for the loop between steps. */
+ * One database: from its path to segments in the spool. A step is everything that is due for it at this moment,
+ * in straight-line blocking code, run by one worker at a time; a look is memory only, for the loop between
+ * steps. */
 #ifndef WB_DB_DB_H
 #define WB_DB_DB_H
 
@@ -19,13 +20,13 @@
 
 /* States of a database: name and legal moves. The log, the status and the metrics print these names. */
 #define DB_STATES(X)                                                                                           \
-	X(WAITING, "waiting")     /* the file is not there, or its application has not made it yet */          \
-	X(IDLE, "idle")           /* all is captured */                                                        \
-	X(DIRTY, "dirty")         /* something changed, a step is due */                                       \
+	X(WAITING, "waiting")	  /* the file is not there, or its application has not made it yet */          \
+	X(IDLE, "idle")		  /* all is captured */                                                        \
+	X(DIRTY, "dirty")	  /* something changed, a step is due */                                       \
 	X(CAPTURING, "capturing") /* a step is out */                                                          \
-	X(SNAPSHOT, "snapshot")   /* a copy of the file is being made */                                       \
-	X(GAP, "gap")             /* continuity lost or spool full; a new generation follows by itself */      \
-	X(BROKEN, "broken")       /* needs a person */
+	X(SNAPSHOT, "snapshot")	  /* a copy of the file is being made */                                       \
+	X(GAP, "gap")		  /* continuity lost or spool full; a new generation follows by itself */      \
+	X(BROKEN, "broken")	  /* needs a person */
 
 enum db_state {
 #define X(id, name) DB_##id,
@@ -37,9 +38,9 @@ const char *db_state_name(enum db_state s);
 void db_state_move(enum db_state *at, enum db_state to);
 
 struct db_options {
-	const char *path, *meta_dir; /* borrowed for the life of the database */
+	const char *path, *meta_dir;			    /* borrowed for the life of the database */
 	int64_t min_checkpoint_pages, max_checkpoint_pages; /* max 0: never force */
-	int64_t checkpoint_interval_us;                     /* 0: off */
+	int64_t checkpoint_interval_us;			    /* 0: off */
 	uint64_t spool_quota_bytes, wal_cap_bytes;
 };
 
@@ -49,7 +50,7 @@ struct db {
 	struct capture cap;
 	struct owner owner;
 	enum db_state state; /* WAITING, IDLE, GAP or BROKEN after a step; the loop adds the others */
-	struct err why;      /* of WAITING, GAP and BROKEN */
+	struct err why;	     /* of WAITING, GAP and BROKEN */
 	bool why_said;
 	int lock_fd;
 	uint64_t place_seq;
@@ -58,23 +59,26 @@ struct db {
 	struct {
 		dev_t dev;
 		ino_t ino;
-	} is[3];                                /* database, -wal, -shm as opened */
-	uint8_t seen[WAL_INDEX_HEADER_BYTES];   /* the index header that the last step captured to */
-	uint32_t mx_frame, backfill;            /* of it */
+	} is[3];				/* database, -wal, -shm as opened */
+	uint8_t seen[WAL_INDEX_HEADER_BYTES];	/* the index header that the last step captured to */
+	uint32_t mx_frame, backfill;		/* of it */
 	int64_t changed_us, copied_us, rest_us; /* monotonic: header changed, copy tried, may rest from */
 	int64_t retry_us, gap_us;
 	unsigned copy_misses;
+	uint8_t broken_salt[8]; /* blind because of this WAL: its frames do not form a chain */
+	bool chain_broken;
 	bool resting, spool_loaded;
 };
 
 /* What the loop wants of a step. */
 struct db_order {
-	bool walk;       /* another process seems to insist on a checkpoint */
-	bool stop;       /* capture everything, save the position, let go */
-	bool save_place; /* make the position durable (before segments are removed) */
-	bool pin;        /* a snapshot is wanted: get to where it is exact */
-	struct snapshot *snapshot; /* with pin: to be pinned */
-	const char *begin;            /* not NULL: begin a new generation, for this reason */
+	bool walk;		      /* another process seems to insist on a checkpoint */
+	bool stop;		      /* capture everything, save the position, let go */
+	bool only_remove;	      /* nothing is open any more: just remove segments */
+	bool save_place;	      /* make the position durable (before segments are removed) */
+	bool pin;		      /* a snapshot is wanted: get to where it is exact */
+	struct snapshot *snapshot;    /* with pin: to be pinned */
+	const char *begin;	      /* not NULL: begin a new generation, for this reason */
 	struct spool_segment *remove; /* segments that everybody has; freed by the step */
 };
 
@@ -82,10 +86,11 @@ struct db_order {
 struct db_report {
 	struct spool_segment *loaded; /* what earlier runs left in the spool, any generation; once */
 	struct spool_segment *fresh;  /* new segments, to be taken */
-	bool generation_began;       /* cap.at.generation is a new one */
-	bool opened;                 /* first step that holds since the file was (re)opened */
-	bool pinned;                 /* order.snapshot is exact now */
-	int64_t due_us;              /* monotonic: next step without an event; 0: none */
+	bool generation_began;	      /* cap.at.generation is a new one */
+	bool opened;		      /* first step that holds since the file was (re)opened */
+	bool pinned;		      /* order.snapshot is exact now */
+	bool stopped;	/* order.stop: let go (not when a generation began just now: it has no snapshot) */
+	int64_t due_us; /* monotonic: next step without an event; 0: none */
 };
 
 int db_init(struct db *d, const struct db_options *o, struct err *e);
@@ -95,12 +100,14 @@ void db_fini(struct db *d);
 void db_step(struct db *d, const struct db_order *order, struct db_report *ret);
 
 enum db_look { DB_LOOK_SAME, DB_LOOK_CHANGED, DB_LOOK_TORN, DB_LOOK_NONE };
-/* Loop, no step out: compares the mapped index with what was captured. No system call. *ret_new_frames: uncaptured. */
+/* Loop, no step out: compares the mapped index with what was captured. No system call. *ret_new_frames:
+ * uncaptured. */
 enum db_look db_look(const struct db *d, uint64_t *ret_new_frames);
-/* Loop, no step out: as soon as a restart of the WAL is seen, so that an application that checkpoints right after its
- * first commit finds us able to move. Two system calls after a restart, none else. */
+/* Loop, no step out: as soon as a restart of the WAL is seen, so that an application that checkpoints right
+ * after its first commit finds us able to move. Two system calls after a restart, none else. */
 void db_prove_early(struct db *d);
-/* Frames are in the WAL that are not copied yet: while this is so another process' checkpoint may wait for us. */
+/* Frames are in the WAL that are not copied yet: while this is so another process' checkpoint may wait for us.
+ */
 bool db_has_backlog(const struct db *d);
 const char *db_wal_path(struct db *d); /* NULL: not open */
 

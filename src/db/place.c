@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The position file: see place.h. Writing one of two records in place needs no rename and moves no metadata, so it
- * costs one small write and one fdatasync.
+ * The position file: see place.h. Writing one of two records in place needs no rename and moves no metadata, so
+ * it costs one small write and one fdatasync.
  *
- * Failure modes: a torn write spoils one record; the other, older one still holds, and a segment is removed from the
- * spool only after a record that covers it is durable, so the older one plus the spool lead to the same place. */
+ * Failure modes: a torn write spoils one record; the other, older one still holds, and a segment is removed
+ * from the spool only after a record that covers it is durable, so the older one plus the spool lead to the
+ * same place. */
 #include "db/place.h"
 
 #include <errno.h>
@@ -31,8 +32,8 @@ static int record_format(char out[PLACE_RECORD_BYTES], const struct place *p, ui
 	int n = snprintf(out, PLACE_RECORD_BYTES,
 			 "walbrook-position 1 seq %" PRIu64 " generation %s index %" PRIx64 " offset %" PRIu64
 			 " page %" PRIu32 " big %d salt %s sum %08" PRIx32 "%08" PRIx32 " wall %" PRId64 " ",
-			 seq, p->generation.name, p->index, p->chain.offset, p->chain.page_bytes, p->chain.big_endian,
-			 salt, p->chain.sum.s0, p->chain.sum.s1, p->wall_us);
+			 seq, p->generation.name, p->index, p->chain.offset, p->chain.page_bytes,
+			 p->chain.big_endian, salt, p->chain.sum.s0, p->chain.sum.s1, p->wall_us);
 	if (n < 0 || n + 18 > PLACE_RECORD_BYTES)
 		return -1;
 	uint64_t h = XXH64(out, (size_t)n, 0);
@@ -51,8 +52,9 @@ static bool record_parse(const char in[PLACE_RECORD_BYTES], struct place *p, uin
 	text[PLACE_RECORD_BYTES] = 0;
 	*p = (struct place){ 0 };
 	if (sscanf(text,
-		   "walbrook-position 1 seq %" SCNu64 " generation %16[0-9a-f] index %" SCNx64 " offset %" SCNu64
-		   " page %" SCNu32 " big %d salt %16[0-9a-f] sum %8" SCNx32 "%8" SCNx32 " wall %" SCNd64 " %n",
+		   "walbrook-position 1 seq %" SCNu64 " generation %16[0-9a-f] index %" SCNx64
+		   " offset %" SCNu64 " page %" SCNu32 " big %d salt %16[0-9a-f] sum %8" SCNx32 "%8" SCNx32
+		   " wall %" SCNd64 " %n",
 		   seq, p->generation.name, &p->index, &p->chain.offset, &p->chain.page_bytes, &big, salt,
 		   &p->chain.sum.s0, &p->chain.sum.s1, &p->wall_us, &at) != 10 ||
 	    at == 0)

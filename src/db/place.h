@@ -4,8 +4,8 @@
  *
  *   <meta>/walbrook/position   two records of 256 bytes, written in turn; the newer good one counts
  *
- * A record is one line of text padded with spaces: version, sequence, generation, index, offset, page size, byte order,
- * salts, running checksum, newest commit time, and a checksum (xxh64) of all before it. */
+ * A record is one line of text padded with spaces: version, sequence, generation, index, offset, page size,
+ * byte order, salts, running checksum, newest commit time, and a checksum (xxh64) of all before it. */
 #ifndef WB_DB_PLACE_H
 #define WB_DB_PLACE_H
 
@@ -21,7 +21,7 @@ struct place {
 	struct generation generation;
 	uint64_t index;
 	struct wal_chain chain; /* offset 0: nothing of this index is captured yet */
-	int64_t wall_us;        /* time of the newest commit, so that times never decrease */
+	int64_t wall_us;	/* time of the newest commit, so that times never decrease */
 };
 
 enum { PLACE_RECORD_BYTES = 256 };

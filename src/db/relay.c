@@ -2,30 +2,31 @@
  *
  * The relay: how the WAL is let go without ever losing a frame. docs/relay.md has the proof.
  *
- * The rule: at every moment at least one of our two connections holds a read transaction, and the one that holds is let
- * go only after everything up to the other one's snapshot is captured.
+ * The rule: at every moment at least one of our two connections holds a read transaction, and the one that
+ * holds is let go only after everything up to the other one's snapshot is captured.
  *
  *   on slot k >= 1: no writer can restart the WAL, no checkpoint copies past the mark;
- *   on slot 0:      no checkpoint can copy anything. A writer may restart the WAL, but only if everything in it had been
- *                   copied, and what is copied was captured.
+ *   on slot 0:      no checkpoint can copy anything. A writer may restart the WAL, but only if everything in it
+ * had been copied, and what is copied was captured.
  *
  * A round (roles swap; H holds, O is the other):
  *   1. O begins: slot k with a mark, or slot 0 if everything is copied.
  *   2. Capture up to the index as it is now, which is at or past O's snapshot. H still holds.
- *   3. Guard: if O is not on slot 0, the checkpoint lock is taken and given back, once for each incarnation of the
- *      WAL. Otherwise a checkpoint that read its header before the last restart (SQLite 3.7.0-3.51.2) could go on
- *      with it as soon as slot 0 is free, and hide new frames.
+ *   3. Guard: if O is not on slot 0, the checkpoint lock must have been seen free since the last restart, once
+ * for each incarnation of the WAL. Otherwise a checkpoint that read its header before the last restart
+ * (SQLite 3.7.0-3.51.2) could go on with it as soon as slot 0 is free, and hide new frames.
  *   4. H ends, and copies by a PASSIVE checkpoint, at most up to O's mark: all of it is captured. It takes the
  *      checkpoint lock before it ends.
- *   5. H begins. On slot 0 everything is copied, hence captured: O ends, H is parked. On a slot k O goes on holding: its
- *      mark is where the copy ended, so that checkpoints of the application find nothing to do and cost it nothing.
+ *   5. H begins. On slot 0 everything is copied, hence captured: O ends, H is parked. On a slot k O goes on
+ * holding: its mark is where the copy ended, so that checkpoints of the application find nothing to do and cost
+ * it nothing.
  *
- * Locks of POSIX belong to the process: closing any descriptor of the database or of its -shm would drop all of them.
- * So both are only reached through SQLite; shm_fd, for looking at other processes' locks, is opened after SQLite opened
- * its own and closed after the last connection is closed. The -wal carries no locks.
+ * Locks of POSIX belong to the process: closing any descriptor of the database or of its -shm would drop all of
+ * them. So both are only reached through SQLite; shm_fd, for looking at other processes' locks, is opened after
+ * SQLite opened its own and closed after the last connection is closed. The -wal carries no locks.
  *
- * Failure modes: BUSY of any kind leaves us as we were (RELAY_AGAIN); a gap leaves the hold in place, so that a new
- * generation can begin from it. */
+ * Failure modes: BUSY of any kind leaves us as we were (RELAY_AGAIN); a gap leaves the hold in place, so that a
+ * new generation can begin from it. */
 #include "db/relay.h"
 
 #include <errno.h>
@@ -111,12 +112,57 @@ void relay_release(struct relay *r)
 	r->is_proven = false;
 }
 
+enum lock_seen { LOCK_UNKNOWN, LOCK_FREE, LOCK_HELD };
+
+/* Looks at a lock of the shared index as other processes hold it; changes nothing. */
+static enum lock_seen look_at_lock(struct relay *r, int lock, int *ret_pid)
+{
+	if (r->shm_fd < 0) {
+		char path[PATH_BYTES];
+		const char *wal = conn_wal_path(relay_conn(r));
+		snprintf(path, sizeof path, "%.*sshm", (int)strlen(wal) - 3, wal);
+		r->shm_fd = open(path, O_RDWR | O_CLOEXEC);
+		if (r->shm_fd < 0)
+			return LOCK_UNKNOWN;
+	}
+	struct flock l = {
+		.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = SHM_LOCK_OFFSET + lock, .l_len = 1
+	};
+	if (fcntl(r->shm_fd, F_GETLK, &l) < 0)
+		return LOCK_UNKNOWN;
+	*ret_pid = l.l_pid;
+	return l.l_type == F_UNLCK ? LOCK_FREE : LOCK_HELD;
+}
+
+static bool foreign_lock(struct relay *r, int lock, int *ret_pid)
+{
+	return look_at_lock(r, lock, ret_pid) == LOCK_HELD;
+}
+
+/* What the proof was made for: the salts must be those read before the lock was taken, not after. */
+static void note_proof(struct relay *r, const struct wal_index *h)
+{
+	memcpy(r->proven, h->salt, sizeof r->proven);
+	r->is_proven = true;
+	r->proven_empty = h->mx_frame == 0;
+}
+
+/* A proof for an empty WAL holds for its first frames too, although their writer may have chosen new salts: a
+ * checkpoint that read the header of an empty WAL finds nothing to do, and frames that came since cannot have
+ * been copied, and so not restarted, while we sit on slot 0. */
+static void carry_proof(struct relay *r, const struct wal_index *h)
+{
+	/* With the same salts too: once there are frames the proof is one for them, and not for what comes
+	 * after. */
+	if (r->is_proven && r->proven_empty)
+		note_proof(r, h);
+}
+
 static bool take_checkpoint(struct relay *r, struct conn *c, const struct wal_index *h, int64_t wait_us)
 {
 	for (int64_t until_us = mono_us() + wait_us;;) {
 		if (conn_take_checkpoint(c)) {
-			memcpy(r->proven, h->salt, sizeof r->proven);
-			r->is_proven = true;
+			note_proof(r, h);
 			return true;
 		}
 		r->n.refused++;
@@ -128,22 +174,32 @@ static bool take_checkpoint(struct relay *r, struct conn *c, const struct wal_in
 
 static bool is_proven(const struct relay *r, const struct wal_index *h)
 {
-	return r->is_proven && memcmp(r->proven, h->salt, sizeof r->proven) == 0;
+	return (r->is_proven && memcmp(r->proven, h->salt, sizeof r->proven) == 0) || r->test_without_guard;
 }
 
+/* To see the checkpoint lock free once is as good as to take it: whoever held it before is over, whoever takes
+ * it later reads its header later. And it does not make a checkpoint of the application BUSY. */
 bool relay_prove(struct relay *r, const struct wal_index *h, int64_t wait_us)
 {
+	carry_proof(r, h);
 	if (is_proven(r, h))
 		return true;
-	if (!take_checkpoint(r, relay_conn(r), h, wait_us))
-		return false;
-	conn_drop_checkpoint(relay_conn(r));
-	r->n.proofs++;
-	return true;
+	for (int64_t until_us = mono_us() + wait_us;;) {
+		int pid;
+		if (look_at_lock(r, SHM_CKPT, &pid) == LOCK_FREE) {
+			note_proof(r, h);
+			r->n.proofs++;
+			return true;
+		}
+		r->n.refused++;
+		if (mono_us() >= until_us)
+			return false;
+		sleep_us(CKPT_RETRY_US);
+	}
 }
 
-/* The index as it is now; the two copies may differ for the moment of a write. When they stay different a writer died
- * between them: a read on an idle connection recovers the index. */
+/* The index as it is now; the two copies may differ for the moment of a write. When they stay different a
+ * writer died between them: a read on an idle connection recovers the index. */
 static int index_now(struct conn *c, struct wal_index *h, struct err *e)
 {
 	uint8_t raw[WAL_INDEX_HEADER_BYTES];
@@ -155,19 +211,11 @@ static int index_now(struct conn *c, struct wal_index *h, struct err *e)
 	return err_set(e, ERR_BUSY, "the WAL index is being written");
 }
 
-/* A proof for an empty WAL holds for its first frames too, although their writer may have chosen new salts: a checkpoint
- * that read the header of an empty WAL finds nothing to do. */
-static void carry_proof(struct relay *r, const struct capture *c, const struct wal_index *h)
-{
-	if (c->at.chain.offset == 0 && r->is_proven && memcmp(r->proven, c->at.chain.salt, sizeof r->proven) == 0)
-		memcpy(r->proven, h->salt, sizeof r->proven);
-}
-
-enum relay_result relay_capture(struct relay *r, struct conn *conn, struct capture *c, const struct wal_index *h,
-				bool durable, struct err *e)
+enum relay_result relay_capture(struct relay *r, struct conn *conn, struct capture *c,
+				const struct wal_index *h, bool durable, struct err *e)
 {
 	uint64_t restarts = c->restarts;
-	carry_proof(r, c, h);
+	carry_proof(r, h);
 	enum relay_result rc = from_capture(capture_to(c, conn, h, durable, e));
 	if (c->restarts != restarts)
 		log_debug("wal restarted", L_S("db", r->path), L_I("index", c->at.index));
@@ -183,23 +231,6 @@ static enum relay_result capture_now(struct relay *r, struct conn *conn, struct 
 	if (rc == RELAY_OK && durable && spool_sync(&c->spool, e) < 0)
 		return RELAY_FAIL;
 	return rc;
-}
-
-static bool foreign_lock(struct relay *r, int lock, int *ret_pid)
-{
-	if (r->shm_fd < 0) {
-		char path[PATH_BYTES];
-		snprintf(path, sizeof path, "%.*s-shm", PATH_BYTES - 8,
-			 sqlite3_filename_database(sqlite3_db_filename(relay_conn(r)->db, "main")));
-		r->shm_fd = open(path, O_RDWR | O_CLOEXEC);
-		if (r->shm_fd < 0)
-			return false;
-	}
-	struct flock l = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = SHM_LOCK_OFFSET + lock, .l_len = 1 };
-	if (fcntl(r->shm_fd, F_GETLK, &l) < 0 || l.l_type == F_UNLCK)
-		return false;
-	*ret_pid = l.l_pid;
-	return true;
 }
 
 bool relay_foreign_insists(struct relay *r, int *ret_pid)
@@ -223,10 +254,10 @@ static bool single_threaded(int pid)
 	return threads == 1;
 }
 
-/* A process of one thread that has the checkpoint lock and the write lock is in a FULL, RESTART or TRUNCATE, or in a
- * checkpoint that it began inside its own write transaction. Either way no WAL was restarted since it read the header:
- * that is a proof too. It matters for an application that checkpoints right after the first commit of a WAL, before our
- * turn came to take the lock. */
+/* A process of one thread that has the checkpoint lock and the write lock is in a FULL, RESTART or TRUNCATE, or
+ * in a checkpoint that it began inside its own write transaction. Either way no WAL was restarted since it read
+ * the header: that is a proof too. It matters for an application that checkpoints right after the first commit
+ * of a WAL, before our turn came to take the lock. */
 static bool prove_by_holder(struct relay *r, const struct wal_index *h)
 {
 	uint8_t before[WAL_INDEX_HEADER_BYTES], after[WAL_INDEX_HEADER_BYTES];
@@ -238,27 +269,56 @@ static bool prove_by_holder(struct relay *r, const struct wal_index *h)
 	if (!relay_foreign_insists(r, &pid) || !single_threaded(pid) || !relay_foreign_insists(r, &again) ||
 	    again != pid || !conn_index(c, after, &now) || memcmp(before, after, sizeof before) != 0)
 		return false;
-	memcpy(r->proven, h->salt, sizeof r->proven);
-	r->is_proven = true;
+	note_proof(r, h);
 	r->n.proofs++;
 	return true;
 }
 
-/* Steps 1 to 3: after RELAY_OK both hold, everything up to the other's snapshot is captured, and the holder may go. */
+/* Lets a read go and remembers its slot. */
+static void let(struct relay *r, struct conn *c)
+{
+	int slot = conn_slot(c);
+	conn_end(c);
+	if (slot < 1)
+		return;
+	if (r->left[0] != slot)
+		r->left[1] = r->left[0];
+	r->left[0] = slot;
+}
+
+/* Begins on another slot than the last two that we left: a checkpoint of the application that saw our old mark
+ * on one of them waits, asleep, for that very slot to be free for a moment, whatever mark it has by then. */
+static int begin_elsewhere(struct relay *r, struct conn *other, struct err *e)
+{
+	struct conn *hold = relay_conn(r);
+	bool blocked[2] = { false, false };
+	for (int i = 0; i < 2; i++)
+		blocked[i] = r->left[i] >= 1 && r->left[i] != conn_slot(hold) &&
+			     vfs_block_slot(hold->file, r->left[i]);
+	int rc = conn_begin(other, e);
+	for (int i = 0; i < 2; i++)
+		if (blocked[i])
+			vfs_unblock_slot(hold->file, r->left[i]);
+	return rc;
+}
+
+/* Steps 1 to 3: after RELAY_OK both hold, everything up to the other's snapshot is captured, and the holder may
+ * go. */
 static enum relay_result both_hold(struct relay *r, struct capture *c, bool durable, struct wal_index *h,
 				   struct err *e)
 {
 	struct conn *other = &r->c[!r->holder];
 	if (!conn_is_open(other) && conn_open(other, r->path, e) < 0)
 		return busy_or_fail(e);
-	if (conn_begin(other, e) < 0)
+	if (begin_elsewhere(r, other, e) < 0)
 		return busy_or_fail(e);
 	enum relay_result rc = capture_now(r, other, c, durable, h, e);
 	/* From slot 0 to a slot k, and for any copy of ours: no stale checkpoint may be about. */
-	if (rc == RELAY_OK && conn_slot(other) != 0 && !relay_prove(r, h, PROVE_WAIT_US) && !prove_by_holder(r, h))
+	if (rc == RELAY_OK && conn_slot(other) != 0 && !relay_prove(r, h, PROVE_WAIT_US) &&
+	    !prove_by_holder(r, h))
 		rc = RELAY_AGAIN;
 	if (rc != RELAY_OK)
-		conn_end(other);
+		let(r, other);
 	return rc;
 }
 
@@ -266,7 +326,7 @@ static enum relay_result both_hold(struct relay *r, struct capture *c, bool dura
 static enum relay_result copy_and_park(struct relay *r, bool copy, struct err *e)
 {
 	struct conn *hold = relay_conn(r), *other = &r->c[!r->holder];
-	conn_end(hold);
+	let(r, hold);
 	r->holder = !r->holder;
 	if (conn_slot(other) == 0) {
 		conn_drop_checkpoint(hold);
@@ -282,10 +342,10 @@ static enum relay_result copy_and_park(struct relay *r, bool copy, struct err *e
 	if (conn_begin(hold, e) < 0)
 		return busy_or_fail(e);
 	if (conn_slot(hold) != 0) {
-		conn_end(hold);
+		let(r, hold);
 		return RELAY_OK;
 	}
-	conn_end(other);
+	let(r, other);
 	r->holder = !r->holder;
 	return RELAY_OK;
 }
@@ -297,11 +357,11 @@ enum relay_result relay_round(struct relay *r, struct capture *c, bool copy, boo
 	if (rc != RELAY_OK)
 		return rc;
 	r->n.rounds++;
-	/* The lock is kept from here through the copy, so that no automatic checkpoint of an application slips in
-	 * between and does in a commit's time what we do in ours. */
+	/* The lock is kept from here through the copy, so that no automatic checkpoint of an application slips
+	 * in between and does in a commit's time what we do in ours. */
 	struct conn *other = &r->c[!r->holder];
 	if (copy && conn_slot(other) != 0 && !take_checkpoint(r, relay_conn(r), &h, CKPT_WAIT_US)) {
-		conn_end(other);
+		let(r, other);
 		return RELAY_AGAIN;
 	}
 	return copy_and_park(r, copy, e);
@@ -329,9 +389,9 @@ static enum relay_result bring_down(struct relay *r, struct capture *c, struct e
 	return RELAY_OK;
 }
 
-/* What is done before the lock is taken. A writer that we keep up with: all but the last few frames is copied and
- * synced already. One that runs ahead: only captured, so that the rest, with its sync, slows it as a checkpoint of its own
- * would. */
+/* What is done before the lock is taken. A writer that we keep up with: all but the last few frames is copied
+ * and synced already. One that runs ahead: only captured, so that the rest, with its sync, slows it as a
+ * checkpoint of its own would. */
 static enum relay_result before_hold(struct relay *r, struct capture *c, bool brake, struct err *e)
 {
 	struct wal_index h;
@@ -356,8 +416,8 @@ enum relay_result relay_forced(struct relay *r, struct capture *c, bool brake, s
 	if (conn_begin_write(&r->writer, WRITE_LOCK_WAIT_US, e) < 0)
 		return busy_or_fail(e);
 	int64_t from_us = mono_us();
-	/* What is captured here is written but synced only after the lock is free. A kill loses nothing; a loss of
-	 * power in between makes a gap, never a wrong chain, since the position on disk has not moved. */
+	/* What is captured here is written but synced only after the lock is free. A kill loses nothing; a loss
+	 * of power in between makes a gap, never a wrong chain, since the position on disk has not moved. */
 	rc = relay_round(r, c, true, false, e);
 	conn_end(&r->writer);
 	int64_t held_us = mono_us() - from_us;
@@ -381,7 +441,10 @@ static enum relay_result walk_to_slot_0(struct relay *r, struct capture *c, stru
 			return rc;
 		if (conn_slot(relay_conn(r)) == 0)
 			return RELAY_OK;
-		if (shm_backfill(relay_conn(r)->shm) == h.mx_frame) {
+		/* Copied to the end: to slot 0. Or it waits for our mark because a commit came after it: step
+		 * forward, which is to another slot. */
+		const volatile uint8_t *shm = relay_conn(r)->shm;
+		if (shm_backfill(shm) == h.mx_frame || shm_mark(shm, conn_slot(relay_conn(r))) < h.mx_frame) {
 			rc = relay_round(r, c, false, true, e);
 			if (rc != RELAY_OK)
 				return rc;
@@ -402,12 +465,18 @@ enum relay_result relay_walk(struct relay *r, struct capture *c, struct err *e)
 	enum relay_result rc = both_hold(r, c, true, &h, e);
 	if (rc != RELAY_OK)
 		return rc;
-	conn_end(relay_conn(r));
+	let(r, relay_conn(r));
 	r->holder = !r->holder;
 	rc = walk_to_slot_0(r, c, e);
 	r->n.walks++;
 	log_debug("walk", L_S("db", r->path), L_I("us", mono_us() - from_us));
 	return rc;
+}
+
+bool relay_foreign_writer(struct relay *r)
+{
+	int pid;
+	return relay_holds(r) && foreign_lock(r, SHM_WRITE, &pid);
 }
 
 int relay_foreign_reader(struct relay *r)

@@ -2,12 +2,13 @@
  *
  * A replica: see replica.h.
  *
- * Happy path: attach once (one listing, and one read of the newest object to know where it ends), then ship: one ready
- * segment is published as it is, without copying where the store can link it; several that are due together are spliced
- * into one object. The index object of the WAL index is written now and then, and whenever a WAL index ends.
+ * Happy path: attach once (one listing, and one read of the newest object to know where it ends), then ship:
+ * one ready segment is published as it is, without copying where the store can link it; several that are due
+ * together are spliced into one object. The index object of the WAL index is written now and then, and whenever
+ * a WAL index ends.
  *
- * Failure modes: the store fails (position unmoved; the caller waits and tries again); the newest object cannot be read
- * to its end (it is shipped again under the same name). */
+ * Failure modes: the store fails (position unmoved; the caller waits and tries again); the newest object cannot
+ * be read to its end (it is shipped again under the same name). */
 #include "db/replica.h"
 
 #include <errno.h>
@@ -108,7 +109,8 @@ static int count_plain(void *arg, struct span out, struct err *e)
 	return 0;
 }
 
-/* Where the newest object ends. One that cannot be read to its end counts as not there: it will be written again. */
+/* Where the newest object ends. One that cannot be read to its end counts as not there: it will be written
+ * again. */
 static int end_of(struct replica *r, struct position *at, struct err *e)
 {
 	char key[OBJECT_KEY_BYTES];
@@ -222,8 +224,8 @@ static int to_put(void *arg, struct span out, struct err *e)
 	return o->store->ops->put_write(o->put, out, e);
 }
 
-static int splice_all(struct splice_out *out, const struct spool *spool, const struct spool_segment *const *list,
-		      size_t n, struct err *e)
+static int splice_all(struct splice_out *out, const struct spool *spool,
+		      const struct spool_segment *const *list, size_t n, struct err *e)
 {
 	char path[PATH_BYTES];
 	struct segment_splicer *s = segment_splicer_new(to_put, out);
@@ -269,9 +271,10 @@ static int write_doc(struct replica *r, struct err *e)
 	char key[OBJECT_KEY_BYTES];
 	struct object o = { OBJECT_INDEX, r->doc.generation, { r->doc.index, 0 } };
 	struct dyn bytes = DYN_INIT(INDEX_DOC_MAX_BYTES);
-	int rc = index_doc_write(&r->doc, &bytes) < 0 ?
-			 err_set(e, ERR_FAIL, "the index of the replica is too large") :
-			 store_put_bytes(r->store, object_key(key, &o), (struct span){ bytes.p, bytes.len }, e);
+	int rc = index_doc_write(&r->doc, &bytes) < 0
+			 ? err_set(e, ERR_FAIL, "the index of the replica is too large")
+			 : store_put_bytes(r->store, object_key(key, &o), (struct span){ bytes.p, bytes.len },
+					   e);
 	dyn_free(&bytes);
 	if (rc == 0) {
 		r->doc_dirty = false;
@@ -280,7 +283,8 @@ static int write_doc(struct replica *r, struct err *e)
 	return rc;
 }
 
-/* The shipped commits go into the index object; one that is full (its WAL index has ended) is written at once. */
+/* The shipped commits go into the index object; one that is full (its WAL index has ended) is written at once.
+ */
 static int note_commits(struct replica *r, const struct spool_segment *s, struct err *e)
 {
 	if (s->page_bytes == 0)
@@ -310,8 +314,8 @@ static int note_commits(struct replica *r, const struct spool_segment *s, struct
 	return 0;
 }
 
-int replica_ship(struct replica *r, const struct spool *spool, const struct spool_segment *const *list, size_t n,
-		 struct err *e)
+int replica_ship(struct replica *r, const struct spool *spool, const struct spool_segment *const *list,
+		 size_t n, struct err *e)
 {
 	char key[OBJECT_KEY_BYTES], path[PATH_BYTES];
 	struct object o = { OBJECT_SEGMENT, list[0]->generation, list[0]->at };
@@ -435,7 +439,8 @@ int replica_note_usable(struct replica *r, const struct snapshot *s, struct posi
 		r->doc.generation = s->generation;
 		r->doc.index = s->at.index;
 	}
-	/* One from the very beginning of a WAL index is usable for all of it; there may not even be a WAL yet. */
+	/* One from the very beginning of a WAL index is usable for all of it; there may not even be a WAL yet.
+	 */
 	bool whole = usable_from.index == s->at.index && usable_from.offset == 0;
 	r->doc.snapshot_fuzzy = !whole;
 	r->doc.usable_from = usable_from;

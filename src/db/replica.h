@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * One replica of one database: how far it is, and the blocking jobs that bring it further. At most one job is out for a
- * replica at a time; while it is out nobody else touches the struct. */
+ * One replica of one database: how far it is, and the blocking jobs that bring it further. At most one job is
+ * out for a replica at a time; while it is out nobody else touches the struct. */
 #ifndef WB_DB_REPLICA_H
 #define WB_DB_REPLICA_H
 
@@ -27,9 +27,9 @@ struct replica {
 	struct store *store;
 	int64_t retention_us, snapshot_interval_us;
 
-	struct generation generation; /* that it is at; none: not attached */
-	struct position at;           /* it holds everything before */
-	bool wants_snapshot;          /* the generation has none here */
+	struct generation generation;	    /* that it is at; none: not attached */
+	struct position at;		    /* it holds everything before */
+	bool wants_snapshot;		    /* the generation has none here */
 	struct replica_snapshot *snapshots; /* of this generation, ascending */
 	size_t snapshots_n;
 	struct position snapshot_at; /* state of the newest snapshot that we made; index UINT64_MAX: none */
@@ -45,13 +45,13 @@ struct replica {
 int replica_open(struct replica *r, struct err *e); /* opens the store; touches nothing yet */
 void replica_fini(struct replica *r);
 
-/* What the destination has of a generation: fills generation, at, snapshots, wants_snapshot, doc. *ret_any: whether
- * there is any object. */
+/* What the destination has of a generation: fills generation, at, snapshots, wants_snapshot, doc. *ret_any:
+ * whether there is any object. */
 int replica_attach(struct replica *r, const struct generation *g, bool *ret_any, struct err *e);
 
 /* Ships the segments list[0..n), contiguous, of one index and beginning at r->at, as one object. */
-int replica_ship(struct replica *r, const struct spool *spool, const struct spool_segment *const *list, size_t n,
-		 struct err *e);
+int replica_ship(struct replica *r, const struct spool *spool, const struct spool_segment *const *list,
+		 size_t n, struct err *e);
 /* Makes shipped names durable and writes the index object if it is due (or forced). */
 int replica_settle(struct replica *r, bool force, struct err *e);
 /* Starts at position zero of a new generation (nothing of it is there). */
@@ -68,13 +68,15 @@ struct snapshot_out {
 void snapshot_outs_copy(struct snapshot *s, struct snapshot_out *outs, size_t n);
 /* Publishes what is good, aborts the rest. */
 void snapshot_outs_end(const struct snapshot *s, struct snapshot_out *outs, size_t n, bool publish);
-/* Before a snapshot is published: the index object tells from where on it is usable (job, with the replica in hand). */
-int replica_note_usable(struct replica *r, const struct snapshot *s, struct position usable_from, struct err *e);
+/* Before a snapshot is published: the index object tells from where on it is usable (job, with the replica in
+ * hand). */
+int replica_note_usable(struct replica *r, const struct snapshot *s, struct position usable_from,
+			struct err *e);
 /* After it was published. */
 int replica_note_snapshot(struct replica *r, const struct snapshot *s, struct err *e);
 
-/* Deletes what no moment inside the retention window needs (spec: history >= retention; old snapshots first, then the
- * segments below the oldest kept one, highest offset first). */
+/* Deletes what no moment inside the retention window needs (spec: history >= retention; old snapshots first,
+ * then the segments below the oldest kept one, highest offset first). */
 int replica_retain(struct replica *r, int64_t now_wall_us, struct err *e);
 
 #endif

@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Retention: every moment inside the window stays restorable, so the newest snapshot that is older than the window stays
- * too, with all that follows it.
+ * Retention: every moment inside the window stays restorable, so the newest snapshot that is older than the
+ * window stays too, with all that follows it.
  *
- * Happy path: nothing is due by what we remember, and no store is asked. Else: list, decide, delete: old snapshots first
- * (oldest first), then the segments below the oldest kept snapshot, for each WAL index from the highest offset down, so
- * that whatever an interruption leaves is a beginning, which every reader tolerates. An older generation goes as a whole
- * when it serves no moment of the window any more. The current one never goes, nor does anything with a foreign name.
+ * Happy path: nothing is due by what we remember, and no store is asked. Else: list, decide, delete: old
+ * snapshots first (oldest first), then the segments below the oldest kept snapshot, for each WAL index from the
+ * highest offset down, so that whatever an interruption leaves is a beginning, which every reader tolerates. An
+ * older generation goes as a whole when it serves no moment of the window any more. The current one never goes,
+ * nor does anything with a foreign name.
  *
- * Failure modes: a listing fails, is empty, or lacks the snapshot that we know is there: nothing is deleted, it is said. */
+ * Failure modes: a listing fails, is empty, or lacks the snapshot that we know is there: nothing is deleted, it
+ * is said. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -122,8 +124,8 @@ static int list_history(struct replica *r, struct history *h, bool segments, str
 }
 
 /* Removes the items below index `below`, in their order. */
-static int remove_below(struct replica *r, const struct history *h, const struct items *it, uint64_t below, size_t *ret_n,
-			struct err *e)
+static int remove_below(struct replica *r, const struct history *h, const struct items *it, uint64_t below,
+			size_t *ret_n, struct err *e)
 {
 	for (size_t i = 0; i < it->n && it->v[i].at.index < below; i++) {
 		char key[OBJECT_KEY_BYTES];
@@ -136,14 +138,16 @@ static int remove_below(struct replica *r, const struct history *h, const struct
 	return 0;
 }
 
-static int retain_current(struct replica *r, struct history *h, int64_t cutoff_us, int64_t *due_us, struct err *e)
+static int retain_current(struct replica *r, struct history *h, int64_t cutoff_us, int64_t *due_us,
+			  struct err *e)
 {
 	const struct item *keep = NULL;
 	size_t snapshots = 0, segments = 0, docs = 0;
 	for (size_t i = 0; i < h->snapshots.n; i++)
 		if (h->snapshots.v[i].created_us <= cutoff_us)
 			keep = &h->snapshots.v[i];
-	if (keep && keep->at.index > h->snapshots.v[0].at.index) {
+	/* Not known what is due: a run before may have been interrupted behind the snapshots. */
+	if (keep && (keep->at.index > h->snapshots.v[0].at.index || r->retain_due_wall_us == 0)) {
 		if (remove_below(r, h, &h->snapshots, keep->at.index, &snapshots, e) < 0)
 			return -1;
 		if (list_items(r, &h->generation, OBJECT_SEGMENT, &h->segments, e) < 0 ||
@@ -151,9 +155,10 @@ static int retain_current(struct replica *r, struct history *h, int64_t cutoff_u
 		    list_items(r, &h->generation, OBJECT_INDEX, &h->docs, e) < 0 ||
 		    remove_below(r, h, &h->docs, keep->at.index, &docs, e) < 0)
 			return -1;
-		log_info("retention", L_S("db", r->db_path), L_S("replica", r->name),
-			 L_S("generation", h->generation.name), L_I("kept_from_index", keep->at.index),
-			 L_I("snapshots_deleted", snapshots), L_I("segments_deleted", segments));
+		if (snapshots || segments)
+			log_info("retention", L_S("db", r->db_path), L_S("replica", r->name),
+				 L_S("generation", h->generation.name), L_I("kept_from_index", keep->at.index),
+				 L_I("snapshots_deleted", snapshots), L_I("segments_deleted", segments));
 	}
 	/* The next one goes when the snapshot after the kept one leaves the window. */
 	for (size_t i = 0; i < h->snapshots.n; i++)
@@ -202,7 +207,8 @@ static const struct history *serving(const struct histories *all, int64_t cutoff
 	return best;
 }
 
-static int retain_others(struct replica *r, struct histories *all, int64_t cutoff_us, int64_t *due_us, struct err *e)
+static int retain_others(struct replica *r, struct histories *all, int64_t cutoff_us, int64_t *due_us,
+			 struct err *e)
 {
 	const struct history *need = serving(all, cutoff_us);
 	for (size_t i = 0; i < all->n; i++) {
@@ -215,7 +221,8 @@ static int retain_others(struct replica *r, struct histories *all, int64_t cutof
 			continue;
 		}
 		int64_t then_us = h->updated_us + r->retention_us;
-		if (then_us <= cutoff_us + r->retention_us) /* waits for a newer one to serve: look again in a while */
+		if (then_us <=
+		    cutoff_us + r->retention_us) /* waits for a newer one to serve: look again in a while */
 			then_us = cutoff_us + r->retention_us + r->retention_us / 8 + 1000000;
 		if (then_us < *due_us)
 			*due_us = then_us;
@@ -251,10 +258,12 @@ int replica_retain(struct replica *r, int64_t now_wall_us, struct err *e)
 	}
 	if (!current || !knows(current, r)) {
 		err_set(e, ERR_UNREACHABLE,
-			"the listing lacks a snapshot that was written; nothing is deleted (is the replica complete?)");
+			"the listing lacks a snapshot that was written; nothing is deleted (is the replica "
+			"complete?)");
 		goto out;
 	}
-	if (retain_current(r, current, cutoff_us, &due_us, e) < 0 || retain_others(r, &all, cutoff_us, &due_us, e) < 0)
+	if (retain_current(r, current, cutoff_us, &due_us, e) < 0 ||
+	    retain_others(r, &all, cutoff_us, &due_us, e) < 0)
 		goto out;
 	/* What stays in memory is what stayed there. */
 	for (size_t i = 0; i + 1 < r->snapshots_n;) {
@@ -266,5 +275,7 @@ int replica_retain(struct replica *r, int64_t now_wall_us, struct err *e)
 	rc = 0;
 out:
 	histories_free(&all);
+	if (rc < 0)
+		r->retain_due_wall_us = 0; /* what is left to do is not known any more */
 	return rc < 0 ? err_wrap(e, "retention") : 0;
 }

@@ -2,11 +2,11 @@
  *
  * Snapshots: see snapshot.h.
  *
- * Happy path: pin (index header, begin, index header again, equal, everything copied before), copy in pieces of 1 MiB
- * through SQLite's own descriptor, close. Constant memory, no lock but the read.
+ * Happy path: pin (index header, begin, index header again, equal, everything copied before), copy in pieces of
+ * 1 MiB through SQLite's own descriptor, close. Constant memory, no lock but the read.
  *
- * Failure modes: cancelled (the daemon stops, the database was replaced); the file ends early (an error for an exact one:
- * its length is known); let go (the WAL passes its cap: it goes on as fuzzy). */
+ * Failure modes: cancelled (the daemon stops, the database was replaced); the file ends early (an error for an
+ * exact one: its length is known); let go (the WAL passes its cap: it goes on as fuzzy). */
 #include "db/snapshot.h"
 
 #include <stdlib.h>

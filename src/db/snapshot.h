@@ -2,10 +2,10 @@
  *
  * A snapshot: the bytes of the database file, in one pass, for any number of takers.
  *
- * Exact: a connection of its own holds a read that began when everything in the WAL was copied. Nothing can be copied
- * into the file while it holds, so the file is the state at `at`. Fuzzy: nothing holds; pages may change while they are
- * read, and each that does is in the WAL of index `at.index` or later, so that the copy is good once that WAL is there
- * through the position that capture had reached when the copy ended. */
+ * Exact: a connection of its own holds a read that began when everything in the WAL was copied. Nothing can be
+ * copied into the file while it holds, so the file is the state at `at`. Fuzzy: nothing holds; pages may change
+ * while they are read, and each that does is in the WAL of index `at.index` or later, so that the copy is good
+ * once that WAL is there through the position that capture had reached when the copy ended. */
 #ifndef WB_DB_SNAPSHOT_H
 #define WB_DB_SNAPSHOT_H
 

@@ -2,13 +2,14 @@
  *
  * The spool: see spool.h.
  *
- * Happy path: begin creates NAME.tmp, add writes, commit syncs the bytes and renames. The name itself becomes durable
- * with spool_sync (one fsync of the directory for all), which the relay calls before it lets frames of the WAL go. So
- * what a replica may already have was synced before, and what the WAL may already have lost is in the spool.
+ * Happy path: begin creates NAME.tmp, add writes, commit syncs the bytes and renames. The name itself becomes
+ * durable with spool_sync (one fsync of the directory for all), which the relay calls before it lets frames of
+ * the WAL go. So what a replica may already have was synced before, and what the WAL may already have lost is
+ * in the spool.
  *
- * Failure modes: no space (the temp file is removed, the position has not moved); a crash leaves a .tmp, which the
- * next start removes, or a segment whose bytes were not synced: spool_load reads every segment to its checksum and
- * drops the first bad one and all behind it. */
+ * Failure modes: no space (the temp file is removed, the position has not moved); a crash leaves a .tmp, which
+ * the next start removes, or a segment whose bytes were not synced: spool_load reads every segment to its
+ * checksum and drops the first bad one and all behind it. */
 #include "db/spool.h"
 
 #include <dirent.h>
@@ -63,7 +64,8 @@ void spool_path(const struct spool *s, const struct generation *g, struct positi
 	snprintf(buf, PATH_BYTES, "%s/%s/%s", s->dir, g->name, object_name(name, &o));
 }
 
-int spool_begin(struct spool *s, const struct generation *g, struct position at, struct spool_file *f, struct err *e)
+int spool_begin(struct spool *s, const struct generation *g, struct position at, struct spool_file *f,
+		struct err *e)
 {
 	*f = (struct spool_file){ .spool = s, .generation = *g, .at = at, .fd = -1 };
 	if (!generation_equal(g, &s->dir_made)) {
@@ -149,7 +151,8 @@ int spool_sync(struct spool *s, struct err *e)
 	return 0;
 }
 
-int spool_remove(struct spool *s, const struct generation *g, struct position at, uint64_t stored_bytes, struct err *e)
+int spool_remove(struct spool *s, const struct generation *g, struct position at, uint64_t stored_bytes,
+		 struct err *e)
 {
 	char path[PATH_BYTES];
 	spool_path(s, g, at, path);
@@ -164,7 +167,7 @@ int spool_remove(struct spool *s, const struct generation *g, struct position at
 struct load {
 	struct wal_chain chain;
 	bool chain_set, bad;
-	struct dyn head; /* collects the header or a frame header across pieces */
+	struct dyn head; /* collects the header, or what tells the page size, across pieces */
 	uint64_t plain;
 	uint32_t page_bytes;
 	uint64_t start;
@@ -196,7 +199,11 @@ static int load_plain(void *arg, struct span out, struct err *e)
 				l->head.len = 0;
 			}
 		} else if (!l->page_bytes) {
-			step = out.n - i; /* of an older generation: only its length matters */
+			/* Of an older generation, its beginning not here any more: see guess_page_bytes. */
+			size_t room = l->head.max - l->head.len;
+			step = out.n - i;
+			if (dyn_add(&l->head, out.p + i, step < room ? step : room) < 0)
+				l->bad = true;
 		} else {
 			uint64_t frame = wal_frame_bytes(l->page_bytes);
 			uint64_t in_frame = (at - WAL_HEADER_BYTES) % frame;
@@ -210,6 +217,20 @@ static int load_plain(void *arg, struct span out, struct err *e)
 		}
 		i += step;
 		l->plain += step;
+	}
+	return 0;
+}
+
+/* The page size of a segment without a header of the WAL: the one with which it is whole frames, the second of
+ * which has the salts of the first. What comes next in the index object needs it. */
+static uint32_t guess_page_bytes(const struct load *l)
+{
+	for (uint32_t n = PAGE_BYTES_MIN; n <= PAGE_BYTES_MAX; n *= 2) {
+		uint64_t frame = wal_frame_bytes(n);
+		if (l->plain < frame || l->plain % frame || (l->start - WAL_HEADER_BYTES) % frame)
+			continue;
+		if (l->plain == frame || memcmp(l->head.p + 8, l->head.p + frame + 8, 8) == 0)
+			return n;
 	}
 	return 0;
 }
@@ -241,7 +262,8 @@ static int compare_names(const void *a, const void *b)
 }
 
 /* Lists the segments of a generation, removes temp files. */
-static int list_names(struct spool *s, const struct generation *g, struct name **ret, size_t *ret_n, struct err *e)
+static int list_names(struct spool *s, const struct generation *g, struct name **ret, size_t *ret_n,
+		      struct err *e)
 {
 	char dir[PATH_BYTES], path[PATH_BYTES + 300];
 	size_t n = 0, cap = 0;
@@ -286,7 +308,8 @@ static int list_names(struct spool *s, const struct generation *g, struct name *
 
 /* One name becomes a segment; -1 with *e when it is damaged or does not continue what was before. */
 static int load_one(struct spool *s, const struct generation *g, const struct name *n, struct load *l,
-		    const struct spool_segment *before, struct dyn *buf, struct spool_segment **ret, struct err *e)
+		    const struct spool_segment *before, struct dyn *buf, struct spool_segment **ret,
+		    struct err *e)
 {
 	char path[PATH_BYTES];
 	spool_path(s, g, n->at, path);
@@ -299,7 +322,10 @@ static int load_one(struct spool *s, const struct generation *g, const struct na
 		return err_set(e, ERR_DAMAGED, "%s: does not continue the segment before", path);
 	if (read_segment(path, l, buf, e) < 0)
 		return err_wrap(e, "%s", path);
-	if (l->bad || l->plain == 0)
+	bool guess = !l->page_bytes && l->start >= WAL_HEADER_BYTES && l->plain > 0;
+	if (guess)
+		l->page_bytes = guess_page_bytes(l);
+	if (l->bad || l->plain == 0 || (guess && !l->page_bytes))
 		return err_set(e, ERR_DAMAGED, "%s: is not a piece of a WAL", path);
 	struct spool_segment *seg = calloc(1, sizeof *seg);
 	struct index_commit *c = malloc(sizeof *c);
@@ -324,6 +350,8 @@ static int load_one(struct spool *s, const struct generation *g, const struct na
 		memcpy(seg->salt, l->header.salt, 8);
 		l->chain.sum = l->header.sum;
 	}
+	if (guess) /* the chain is not known, but nobody continues an older generation */
+		memcpy(seg->salt, l->head.p + 8, 8);
 	memcpy(l->chain.salt, seg->salt, 8);
 	if (l->have_header)
 		l->chain.big_endian = l->header.big_endian;
@@ -340,7 +368,8 @@ int spool_load(struct spool *s, const struct generation *g, struct spool_segment
 	size_t n;
 	if (list_names(s, g, &names, &n, e) < 0)
 		return -1;
-	struct load l = { .head = DYN_INIT(64), .page_bytes = tail->page_bytes, .chain = *tail };
+	enum { HEAD_BYTES = 2 * WAL_FRAME_HEADER_BYTES + PAGE_BYTES_MAX };
+	struct load l = { .head = DYN_INIT(HEAD_BYTES), .page_bytes = tail->page_bytes, .chain = *tail };
 	struct dyn buf = DYN_INIT((size_t)1 << 31);
 	struct spool_segment *first = NULL, **end = &first, *before = NULL;
 	bool dropping = false;
@@ -353,7 +382,8 @@ int spool_load(struct spool *s, const struct generation *g, struct spool_segment
 			continue;
 		}
 		if (!dropping)
-			log_warn("spool: dropping an unusable segment and what follows it", L_S("error", why.text));
+			log_warn("spool: dropping an unusable segment and what follows it",
+				 L_S("error", why.text));
 		dropping = true;
 		char path[PATH_BYTES];
 		spool_path(s, g, names[i].at, path);
@@ -368,7 +398,8 @@ int spool_load(struct spool *s, const struct generation *g, struct spool_segment
 	return 0;
 }
 
-int spool_generations(struct spool *s, int (*fn)(void *arg, const struct generation *g), void *arg, struct err *e)
+int spool_generations(struct spool *s, int (*fn)(void *arg, const struct generation *g), void *arg,
+		      struct err *e)
 {
 	DIR *d = opendir(s->dir);
 	if (!d)

@@ -59,7 +59,8 @@ struct spool_file {
 	int fd;
 	uint64_t stored_bytes;
 };
-int spool_begin(struct spool *s, const struct generation *g, struct position at, struct spool_file *f, struct err *e);
+int spool_begin(struct spool *s, const struct generation *g, struct position at, struct spool_file *f,
+		struct err *e);
 int spool_add(struct spool_file *f, struct span stored, struct err *e);
 /* Ends under its name. With sync its bytes are durable now; else spool_sync makes them so. */
 int spool_commit(struct spool_file *f, bool sync, struct err *e);
@@ -67,14 +68,16 @@ void spool_abort(struct spool_file *f);
 
 /* Everything committed so far is durable, bytes and names. */
 int spool_sync(struct spool *s, struct err *e);
-int spool_remove(struct spool *s, const struct generation *g, struct position at, uint64_t stored_bytes, struct err *e);
+int spool_remove(struct spool *s, const struct generation *g, struct position at, uint64_t stored_bytes,
+		 struct err *e);
 
-/* What a run before left: segments of one generation in order, up to the first hole or damaged one (what lies behind
- * it is removed and said in the log). *tail: the chain behind the last frame of the last one. */
+/* What a run before left: segments of one generation in order, up to the first hole or damaged one (what lies
+ * behind it is removed and said in the log). *tail: the chain behind the last frame of the last one. */
 int spool_load(struct spool *s, const struct generation *g, struct spool_segment **ret, struct wal_chain *tail,
 	       struct err *e);
 /* The generations that have files in the spool; fn returns non-zero to stop. */
-int spool_generations(struct spool *s, int (*fn)(void *arg, const struct generation *g), void *arg, struct err *e);
+int spool_generations(struct spool *s, int (*fn)(void *arg, const struct generation *g), void *arg,
+		      struct err *e);
 int spool_remove_generation(struct spool *s, const struct generation *g, struct err *e);
 
 #endif

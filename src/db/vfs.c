@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The VFS: see vfs.h. Each method hands on to the real file; xShmLock also keeps the mask of locks held. In the test
- * build SQLite's own file-changing calls are led through the table of base/sys.h, so that faults and deaths can be
- * placed in them as well (SQLite's sync is not in its table of calls; it is met in xSync).
+ * The VFS: see vfs.h. Each method hands on to the real file; xShmLock also keeps the mask of locks held. In the
+ * test build SQLite's own file-changing calls are led through the table of base/sys.h, so that faults and
+ * deaths can be placed in them as well (SQLite's sync is not in its table of calls; it is met in xSync).
  *
  * Failure modes: none of its own; what the real VFS answers is answered. */
 #include "db/vfs.h"
@@ -15,7 +15,7 @@
 
 struct vfs_file {
 	sqlite3_file base;
-	unsigned shared;      /* bit n: lock n of the shared index is held shared */
+	unsigned shared;       /* bit n: lock n of the shared index is held shared */
 	bool keeps_checkpoint; /* taken by us, not yet met by SQLite */
 	sqlite3_file *real;
 };
@@ -302,6 +302,19 @@ int vfs_setup(struct err *e)
 		return err_set(e, ERR_FAIL, "SQLite refuses our VFS");
 	done = true;
 	return 0;
+}
+
+bool vfs_block_slot(sqlite3_file *file, int slot)
+{
+	sqlite3_file *real = real_of(file);
+	return real->pMethods->xShmLock(real, SHM_READ0 + slot, 1, SQLITE_SHM_LOCK | SQLITE_SHM_SHARED) ==
+	       SQLITE_OK;
+}
+
+void vfs_unblock_slot(sqlite3_file *file, int slot)
+{
+	sqlite3_file *real = real_of(file);
+	real->pMethods->xShmLock(real, SHM_READ0 + slot, 1, SQLITE_SHM_UNLOCK | SQLITE_SHM_SHARED);
 }
 
 bool vfs_take_checkpoint(sqlite3_file *file)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A thin VFS around SQLite's own ("unix"): everything goes straight through, but each open database file remembers
- * which locks of the shared index it holds. So we know on which read slot a connection of ours sits, which SQLite
- * does not tell and on which the relay depends. */
+ * A thin VFS around SQLite's own ("unix"): everything goes straight through, but each open database file
+ * remembers which locks of the shared index it holds. So we know on which read slot a connection of ours sits,
+ * which SQLite does not tell and on which the relay depends. */
 #ifndef WB_DB_VFS_H
 #define WB_DB_VFS_H
 
@@ -16,15 +16,21 @@
 /* Lock numbers of the shared index (SQLite's file format documentation, "WAL-index format"). */
 enum { SHM_WRITE = 0, SHM_CKPT = 1, SHM_RECOVER = 2, SHM_READ0 = 3, SHM_LOCKS = 8 };
 
-/* Once, before the first database is opened: configures SQLite (no mutexes we do not need, no preallocated caches) and
- * registers the VFS. */
+/* Once, before the first database is opened: configures SQLite (no mutexes we do not need, no preallocated
+ * caches) and registers the VFS. */
 int vfs_setup(struct err *e);
 
 /* The read slot (0…4) that this file holds, -1: none. `file` comes from SQLITE_FCNTL_FILE_POINTER. */
 int vfs_read_slot(sqlite3_file *file);
 
-/* Takes the checkpoint lock through this file and keeps it. A checkpoint that SQLite then runs on the same connection
- * finds the lock taken and gives it back at its end; so nobody comes between. false: somebody else has it. */
+/* Holds a read slot shared for a moment, so that a connection that begins meanwhile does not raise its mark and
+ * sit on it. false: somebody has it exclusively. */
+bool vfs_block_slot(sqlite3_file *file, int slot);
+void vfs_unblock_slot(sqlite3_file *file, int slot);
+
+/* Takes the checkpoint lock through this file and keeps it. A checkpoint that SQLite then runs on the same
+ * connection finds the lock taken and gives it back at its end; so nobody comes between. false: somebody else
+ * has it. */
 bool vfs_take_checkpoint(sqlite3_file *file);
 void vfs_drop_checkpoint(sqlite3_file *file); /* if it is still kept */
 

@@ -2,18 +2,18 @@
  *
  * Applying the WAL.
  *
- *   1. Segments come in order. Each must begin where the one before ended, counted in plain bytes; a new index begins
- *      at offset 0 with the 32 bytes of a WAL header, whose page size must be that of the snapshot.
- *   2. Each frame is verified against the salts and the running checksum. The chain goes on over the ends of segments;
- *      a segment may end inside a transaction, but not inside a frame.
- *   3. The pages of a transaction wait for its commit: as references into the piece at hand, or, when the piece ends
- *      first, in `pending`. Pages behind everything that the database has had so far need not wait: cutting the file
- *      removes them again. So a bulk load, however large, goes to its place at once.
- *   4. At the end of each index: frames behind the last commit are dropped, and the database gets the size of the last
- *      commit. This is what SQLite's checkpoint of the whole WAL does: only the last committed version of each page
- *      counts, pages behind the final size do not, and what the file held behind it is cut off (it would show again
- *      as garbage if a later index made the database grow over pages that it never writes). The size of earlier
- *      commits in the same index does not matter, for the same reason.
+ *   1. Segments come in order. Each must begin where the one before ended, counted in plain bytes; a new index
+ * begins at offset 0 with the 32 bytes of a WAL header, whose page size must be that of the snapshot.
+ *   2. Each frame is verified against the salts and the running checksum. The chain goes on over the ends of
+ * segments; a segment may end inside a transaction, but not inside a frame.
+ *   3. The pages of a transaction wait for its commit: as references into the piece at hand, or, when the piece
+ * ends first, in `pending`. Pages behind everything that the database has had so far need not wait: cutting the
+ * file removes them again. So a bulk load, however large, goes to its place at once.
+ *   4. At the end of each index: frames behind the last commit are dropped, and the database gets the size of
+ * the last commit. This is what SQLite's checkpoint of the whole WAL does: only the last committed version of
+ * each page counts, pages behind the final size do not, and what the file held behind it is cut off (it would
+ * show again as garbage if a later index made the database grow over pages that it never writes). The size of
+ * earlier commits in the same index does not matter, for the same reason.
  *
  * Failure: everything that does not fit is ERR_DAMAGED with the key of the object; a missing piece also names
  * generation, index, offset expected and found. The file is then worthless. */
@@ -149,7 +149,8 @@ static int uncommitted_drop(struct apply *a, struct err *e)
 		return 0;
 	if (!a->done)
 		log_warn("restore: the WAL ends inside a transaction; its frames are left out",
-			 L_S("generation", a->c.generation.name), L_I("index", a->index), L_I("frames", a->open_frames));
+			 L_S("generation", a->c.generation.name), L_I("index", a->index),
+			 L_I("frames", a->open_frames));
 	pending_drop(&a->pending);
 	if (a->open_behind && pages_cut(&a->pages, a->base_bytes, e) < 0)
 		return -1;
@@ -186,9 +187,10 @@ int apply_begin(struct apply *a, struct position at, struct err *e)
 		err_set(e, ERR_DAMAGED,
 			"%s in generation %s: expected index %08" PRIx64 " offset %" PRIu64 " (0x%08" PRIx64
 			"), found index %08" PRIx64 " offset %" PRIu64 " (0x%08" PRIx64 ")",
-			position_compare(at, expected) > 0 ? "a segment before it is missing" : "it overlaps the segment before it",
-			a->c.generation.name, expected.index, expected.offset, expected.offset, at.index, at.offset,
-			at.offset);
+			position_compare(at, expected) > 0 ? "a segment before it is missing"
+							   : "it overlaps the segment before it",
+			a->c.generation.name, expected.index, expected.offset, expected.offset, at.index,
+			at.offset, at.offset);
 		return damaged(a, e);
 	}
 	if (expected.offset == 0) {
@@ -230,7 +232,8 @@ static int header_apply(struct apply *a, struct err *e)
 	}
 	uint32_t expected = a->begun ? a->pages.page_bytes : a->c.snapshot_page_bytes;
 	if (expected != 0 && expected != h.page_bytes) {
-		err_set(e, ERR_DAMAGED, "the page size of the WAL is %" PRIu32 ", that of the database before it %" PRIu32,
+		err_set(e, ERR_DAMAGED,
+			"the page size of the WAL is %" PRIu32 ", that of the database before it %" PRIu32,
 			h.page_bytes, expected);
 		return damaged(a, e);
 	}
@@ -258,8 +261,8 @@ static bool carry_fill(struct apply *a, struct span *in, size_t n)
 static int chain_broken(const struct apply *a, enum wal_check check, uint64_t at, struct err *e)
 {
 	err_set(e, ERR_DAMAGED,
-		"frame at byte %" PRIu64 " of its data (index %08" PRIx64 ", WAL offset %" PRIu64 "): %s", at, a->index,
-		a->chain.offset, wal_check_text(check));
+		"frame at byte %" PRIu64 " of its data (index %08" PRIx64 ", WAL offset %" PRIu64 "): %s", at,
+		a->index, a->chain.offset, wal_check_text(check));
 	return damaged(a, e);
 }
 
@@ -331,8 +334,8 @@ int apply_end(struct apply *a, uint64_t index_end, struct err *e)
 	}
 	if (index_end > a->offset) {
 		err_set(e, ERR_DAMAGED,
-			"a segment is missing behind it in generation %s: index %08" PRIx64 " ends at offset %" PRIu64
-			", found offset %" PRIu64,
+			"a segment is missing behind it in generation %s: index %08" PRIx64
+			" ends at offset %" PRIu64 ", found offset %" PRIu64,
 			a->c.generation.name, a->index, index_end, a->offset);
 		return damaged(a, e);
 	}
@@ -348,6 +351,7 @@ int apply_finish(struct apply *a, struct err *e)
 	if (!a->committed || a->pages.file_bytes == a->size_bytes)
 		return 0;
 	if (sys_ftruncate(a->c.fd, (off_t)a->size_bytes) < 0)
-		return err_sys(e, errno, "%s: cannot set the size to %" PRIu64 " bytes", a->c.path, a->size_bytes);
+		return err_sys(e, errno, "%s: cannot set the size to %" PRIu64 " bytes", a->c.path,
+			       a->size_bytes);
 	return 0;
 }

@@ -2,18 +2,20 @@
  *
  * Fetching segments.
  *
- *   1. The plan is cut into batches of consecutive segments: one large segment, or several small ones, so that the cost
- *      of handing over is small against that of the data.
- *   2. Each worker takes the next batch, reads its objects with a store handle of its own and decompresses the blocks
- *      into chunks. Full chunks, and the last of a batch, go to the batch's queue.
+ *   1. The plan is cut into batches of consecutive segments: one large segment, or several small ones, so that
+ * the cost of handing over is small against that of the data.
+ *   2. Each worker takes the next batch, reads its objects with a store handle of its own and decompresses the
+ * blocks into chunks. Full chunks, and the last of a batch, go to the batch's queue.
  *   3. The applying thread empties the queues in the order of the batches and gives the chunks back.
  *
- * Memory: a fixed number of chunks of one LZ4 block (4 MiB) each and one input buffer a worker; pages that are never
- * touched are never resident, so small segments cost little. The last free chunk is for the worker of the batch that is
- * being applied; so a worker that runs ahead cannot starve the one that everybody waits for, and there is no deadlock.
+ * Memory: a fixed number of chunks of one LZ4 block (4 MiB) each and one input buffer a worker; pages that are
+ * never touched are never resident, so small segments cost little. The last free chunk is for the worker of the
+ * batch that is being applied; so a worker that runs ahead cannot starve the one that everybody waits for, and
+ * there is no deadlock.
  *
- * Failure: the error of a worker is kept with its batch and told when the applying thread gets there, so that the first
- * damage in the order of the WAL is the one reported. Index documents that cannot be read are a warning. */
+ * Failure: the error of a worker is kept with its batch and told when the applying thread gets there, so that
+ * the first damage in the order of the WAL is the one reported. Index documents that cannot be read are a
+ * warning. */
 #include "restore/fetch.h"
 
 #include <assert.h>
@@ -58,8 +60,8 @@ struct worker {
 	uint8_t *stored;
 	uint64_t number; /* of its batch */
 	size_t segment;
-	bool first;	    /* nothing of the segment has been handed over */
-	uint64_t plain;	    /* bytes of the segment so far */
+	bool first;	/* nothing of the segment has been handed over */
+	uint64_t plain; /* bytes of the segment so far */
 	XXH32_state_t *sum;
 	struct fetch_chunk *chunk;
 	struct err err;
@@ -230,7 +232,8 @@ static int index_compare(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-/* Where the WAL index of this segment ends for ever, if it is the last one of it and a document tells; else 0. */
+/* Where the WAL index of this segment ends for ever, if it is the last one of it and a document tells; else 0.
+ */
 static int index_end(struct worker *w, uint64_t *ret, struct err *e)
 {
 	const struct fetch_config *c = &w->f->c;
@@ -239,7 +242,8 @@ static int index_end(struct worker *w, uint64_t *ret, struct err *e)
 	/* Of the last index of the plan there may be more than was asked for. */
 	if (w->segment + 1 == c->segments_n || c->segments[w->segment + 1].at.index == index)
 		return 0;
-	if (c->doc_indexes_n == 0 || !bsearch(&index, c->doc_indexes, c->doc_indexes_n, sizeof index, index_compare))
+	if (c->doc_indexes_n == 0 ||
+	    !bsearch(&index, c->doc_indexes, c->doc_indexes_n, sizeof index, index_compare))
 		return 0;
 	struct wal_index_doc doc;
 	int rc = list_doc_read(w->store, &c->generation, index, &doc, e);
@@ -281,8 +285,8 @@ static int segment_add(struct worker *w, struct err *e)
 	return 0;
 }
 
-/* The data of a segment that failed is not handed over as far as that can be helped: its error tells more than what
- * would be found wrong in the data. */
+/* The data of a segment that failed is not handed over as far as that can be helped: its error tells more than
+ * what would be found wrong in the data. */
 static void segment_drop(struct worker *w)
 {
 	struct fetch_chunk *c = w->chunk;
@@ -365,7 +369,8 @@ static void worker_fini(struct worker *w)
 
 /* ---- the whole ---- */
 
-/* How many workers and chunks fit the budget: a worker needs its input buffer and one chunk, one more is spare. */
+/* How many workers and chunks fit the budget: a worker needs its input buffer and one chunk, one more is spare.
+ */
 static void budget(struct fetch *f, int *ret_workers, size_t *ret_chunks)
 {
 	uint64_t largest = 0, memory = f->c.memory_bytes;

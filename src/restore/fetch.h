@@ -48,7 +48,8 @@ struct fetch_chunk {
 
 struct fetch;
 struct fetch *fetch_start(const struct fetch_config *c, struct err *e); /* NULL and *e */
-/* 1: *ret, to be given back with fetch_release; 0: that was all; -1: *e and *ret_segment, the segment that failed. */
+/* 1: *ret, to be given back with fetch_release; 0: that was all; -1: *e and *ret_segment, the segment that
+ * failed. */
 int fetch_next(struct fetch *f, struct fetch_chunk **ret, size_t *ret_segment, struct err *e);
 void fetch_release(struct fetch *f, struct fetch_chunk *c);
 void fetch_stop(struct fetch *f); /* also before the end */

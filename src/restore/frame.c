@@ -3,13 +3,13 @@
  * Reading an object: see frame.h.
  *
  *   1. Open it and read ahead; the frame header is at the front of what came.
- *   2. For each block: its size word from the bytes read ahead, then its bytes, the larger part straight into the
- *      buffer of the caller. A small object costs one read.
- *   3. At the end mark: the content checksum. Verifying it is up to the caller, who has the plain bytes. What lies
- *      behind it is ignored, as the original does.
+ *   2. For each block: its size word from the bytes read ahead, then its bytes, the larger part straight into
+ * the buffer of the caller. A small object costs one read.
+ *   3. At the end mark: the content checksum. Verifying it is up to the caller, who has the plain bytes. What
+ * lies behind it is ignored, as the original does.
  *
- * Failure: an object that ends before its end mark is cut off (ERR_DAMAGED) wherever that happens. Errors about the
- * bytes carry the key; those of the store are passed on as they are. */
+ * Failure: an object that ends before its end mark is cut off (ERR_DAMAGED) wherever that happens. Errors about
+ * the bytes carry the key; those of the store are passed on as they are. */
 #include "restore/frame.h"
 
 #include <assert.h>
@@ -81,7 +81,8 @@ static int cut_off(const struct frame_reader *r, struct err *e)
 	if (r->stored_bytes == 0)
 		return err_set(e, ERR_DAMAGED, "%s: the object is empty (0 bytes)", r->key);
 	return err_set(e, ERR_DAMAGED,
-		       "%s: the object is cut off: it ends after %" PRIu64 " bytes, before the end mark of its LZ4 frame",
+		       "%s: the object is cut off: it ends after %" PRIu64
+		       " bytes, before the end mark of its LZ4 frame",
 		       r->key, r->stored_bytes);
 }
 
@@ -102,8 +103,10 @@ static int header_error(struct frame_reader *r, struct err *e)
 {
 	size_t n = sizeof age_begin - 1;
 	if (r->n >= n && memcmp(r->ahead, age_begin, n) == 0)
-		return err_set(e, ERR_CONFIG,
-			       "%s: the object is encrypted (age) and cannot be read without its key (identity)", r->key);
+		return err_set(
+			e, ERR_CONFIG,
+			"%s: the object is encrypted (age) and cannot be read without its key (identity)",
+			r->key);
 	return err_wrap(e, "%s", r->key);
 }
 
@@ -126,7 +129,8 @@ int frame_open(struct frame_reader *r, const char *key, struct err *e)
 			return cut_off(r, e);
 	}
 	r->at = r->head.header_bytes;
-	return r->head.independent && !r->head.block_sums && r->head.block_max_bytes <= SEGMENT_BLOCK_BYTES ? 1 : 0;
+	return r->head.independent && !r->head.block_sums && r->head.block_max_bytes <= SEGMENT_BLOCK_BYTES ? 1
+													    : 0;
 }
 
 /* Exactly n bytes. */
@@ -168,8 +172,9 @@ int frame_next(struct frame_reader *r, uint8_t *into, struct frame_block *ret, u
 		return 0;
 	}
 	if (n > r->head.block_max_bytes)
-		return err_set(e, ERR_DAMAGED, "%s: damaged LZ4 block: %" PRIu32 " bytes are more than a block holds",
-			       r->key, n);
+		return err_set(e, ERR_DAMAGED,
+			       "%s: damaged LZ4 block: %" PRIu32 " bytes are more than a block holds", r->key,
+			       n);
 	if (take(r, into, n, e) < 0)
 		return -1;
 	*ret = (struct frame_block){ into, n, (v & BLOCK_PLAIN) != 0 };
@@ -189,19 +194,22 @@ int frame_decode(const struct frame_block *b, uint8_t *to, size_t cap)
 
 int frame_bad_block(const char *key, uint64_t plain_bytes, struct err *e)
 {
-	return err_set(e, ERR_DAMAGED, "%s: damaged LZ4 block after %" PRIu64 " bytes of data", key, plain_bytes);
+	return err_set(e, ERR_DAMAGED, "%s: damaged LZ4 block after %" PRIu64 " bytes of data", key,
+		       plain_bytes);
 }
 
 int frame_bad_sum(const char *key, uint64_t plain_bytes, struct err *e)
 {
-	return err_set(e, ERR_DAMAGED, "%s: content checksum does not fit: the %" PRIu64 " bytes of data are damaged", key,
+	return err_set(e, ERR_DAMAGED,
+		       "%s: content checksum does not fit: the %" PRIu64 " bytes of data are damaged", key,
 		       plain_bytes);
 }
 
 int frame_bad_size(const char *key, const struct segment_frame *f, uint64_t plain_bytes, struct err *e)
 {
 	return err_set(e, ERR_DAMAGED,
-		       "%s: content size of the LZ4 frame is wrong: its header says %" PRIu64 " bytes, it holds %" PRIu64,
+		       "%s: content size of the LZ4 frame is wrong: its header says %" PRIu64
+		       " bytes, it holds %" PRIu64,
 		       key, f->content_bytes, plain_bytes);
 }
 
@@ -212,7 +220,8 @@ static int stream_all(struct frame_reader *r, struct segment_reader *lz4, struct
 		long got = look_further(r, e);
 		if (got < 0)
 			return -1;
-		int rc = got == 0 ? segment_read_end(lz4, e) : segment_read(lz4, (struct span){ r->ahead, r->n }, e);
+		int rc = got == 0 ? segment_read_end(lz4, e)
+				  : segment_read(lz4, (struct span){ r->ahead, r->n }, e);
 		if (rc < 0)
 			return e->kind == ERR_DAMAGED ? header_error(r, e) : -1;
 		if (got == 0)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Reading an object block by block, so that its blocks can be decompressed on several cores and straight to where they
- * are needed. Frames that do not allow it (linked blocks, block checksums) are read as a stream instead. */
+ * Reading an object block by block, so that its blocks can be decompressed on several cores and straight to
+ * where they are needed. Frames that do not allow it (linked blocks, block checksums) are read as a stream
+ * instead. */
 #ifndef WB_RESTORE_FRAME_H
 #define WB_RESTORE_FRAME_H
 
@@ -18,8 +19,8 @@ struct frame_reader {
 	struct store *store;
 	struct store_get *get;
 	struct progress *progress; /* counts stored bytes */
-	const char *key;           /* borrowed, for messages */
-	uint8_t *ahead;            /* bytes read but not yet taken: [at, n) */
+	const char *key;	   /* borrowed, for messages */
+	uint8_t *ahead;		   /* bytes read but not yet taken: [at, n) */
 	size_t at, n;
 	bool at_end; /* of the object */
 	struct segment_frame head;
@@ -30,8 +31,9 @@ struct frame_reader {
 int frame_init(struct frame_reader *r, struct store *s, struct progress *progress, struct err *e);
 void frame_free(struct frame_reader *r);
 
-/* Opens the object and reads its frame header. 1: read it with frame_next; 0: use frame_stream; -1: ERR_NOTHING if
- * there is no such object, ERR_CONFIG if it is encrypted, ERR_DAMAGED (with the key) if it is not an LZ4 frame. */
+/* Opens the object and reads its frame header. 1: read it with frame_next; 0: use frame_stream; -1: ERR_NOTHING
+ * if there is no such object, ERR_CONFIG if it is encrypted, ERR_DAMAGED (with the key) if it is not an LZ4
+ * frame. */
 int frame_open(struct frame_reader *r, const char *key, struct err *e);
 void frame_close(struct frame_reader *r);
 
@@ -41,9 +43,10 @@ struct frame_block {
 	bool plain; /* stored as it is */
 };
 
-/* The next block, into a buffer of SEGMENT_BLOCK_BYTES. 1: a block; 0: the end mark (and *ret_sum is the content checksum, if the frame has one);
- * -1: *e. */
-int frame_next(struct frame_reader *r, uint8_t *into, struct frame_block *ret, uint32_t *ret_sum, struct err *e);
+/* The next block, into a buffer of SEGMENT_BLOCK_BYTES. 1: a block; 0: the end mark (and *ret_sum is the
+ * content checksum, if the frame has one); -1: *e. */
+int frame_next(struct frame_reader *r, uint8_t *into, struct frame_block *ret, uint32_t *ret_sum,
+	       struct err *e);
 
 /* Decompresses. The count, or -1: damaged, or more than fits. */
 int frame_decode(const struct frame_block *b, uint8_t *to, size_t cap);

@@ -3,16 +3,17 @@
  * Listing a replica.
  *
  *   1. generations/ for the names of generations.
- *   2. For each: snapshots/, wal/ and index/. Names that do not parse are somebody else's: a warning, never touched.
- *   3. Index documents only as far as the wish needs them: for each snapshot (it may be a fuzzy one), and for a time
- *      those two between whose first commits it lies, found by bisection.
+ *   2. For each: snapshots/, wal/ and index/. Names that do not parse are somebody else's: a warning, never
+ * touched.
+ *   3. Index documents only as far as the wish needs them: for each snapshot (it may be a fuzzy one), and for a
+ * time those two between whose first commits it lies, found by bisection.
  *
- * A listing of a replica that is being written may show an object and not the one written before it. What was written
- * before an object that a first listing shows is certain to be in a second one; so the plan is made from the second,
- * cut back to the newest object of the first (listing_keep).
+ * A listing of a replica that is being written may show an object and not the one written before it. What was
+ * written before an object that a first listing shows is certain to be in a second one; so the plan is made
+ * from the second, cut back to the newest object of the first (listing_keep).
  *
- * Failure: what cannot be listed is an error, for "cannot tell" is not "nothing there". A document that is damaged or
- * too large is a warning; restore works without it. */
+ * Failure: what cannot be listed is an error, for "cannot tell" is not "nothing there". A document that is
+ * damaged or too large is a warning; restore works without it. */
 #include "restore/list.h"
 
 #include <stdlib.h>
@@ -21,7 +22,7 @@
 #include "base/log.h"
 #include "restore/stop.h"
 
-enum { DOC_STORED_MAX = 8 << 20, WARNINGS_MAX = 20 };
+enum { DOC_STORED_MAX = 2 << 20 /* half a million commits */, WARNINGS_MAX = 20 };
 
 /* Room for one more element. */
 static int room(void **v, size_t n, size_t *cap, size_t element_bytes, struct err *e)
@@ -112,7 +113,8 @@ void generations_free(struct generations *g)
 
 /* ---- objects ---- */
 
-static int object_add(struct plan_object **v, size_t *n, size_t *cap, const struct plan_object *o, struct err *e)
+static int object_add(struct plan_object **v, size_t *n, size_t *cap, const struct plan_object *o,
+		      struct err *e)
 {
 	void *p = *v;
 	int rc = room(&p, *n, cap, sizeof **v, e);
@@ -231,7 +233,8 @@ void listing_keep(struct listing *l, const struct listing *before, struct positi
 
 /* ---- index documents ---- */
 
-int list_doc_read(struct store *s, const struct generation *g, uint64_t index, struct wal_index_doc *ret, struct err *e)
+int list_doc_read(struct store *s, const struct generation *g, uint64_t index, struct wal_index_doc *ret,
+		  struct err *e)
 {
 	char key[OBJECT_KEY_BYTES];
 	struct object o = { .kind = OBJECT_INDEX, .generation = *g, .at = { index, 0 } };
@@ -272,8 +275,8 @@ static int doc_keep(struct listing *l, struct wal_index_doc *d, struct err *e)
 	return 0;
 }
 
-/* The first document at place `at` or behind it, before `end`, that can be read and has commits: *ret_at is its place,
- * `end` if there is none. */
+/* The first document at place `at` or behind it, before `end`, that can be read and has commits: *ret_at is its
+ * place, `end` if there is none. */
 static int doc_with_commits(struct listing *l, size_t at, size_t end, struct wal_index_doc *ret, size_t *ret_at,
 			    struct err *e)
 {

@@ -13,7 +13,7 @@
 #include "core/plan.h"
 #include "restore/restore.h"
 
-/* One generation of one source. Begin with LISTING_INIT-like zeros and source, generation set. */
+/* One generation of one source. */
 struct listing {
 	struct restore_source *source;
 	struct plan_listing plan; /* its arrays and docs belong to the listing */
@@ -41,11 +41,12 @@ void listing_free(struct listing *l);
 
 /* The newest position at which a segment begins, false: none. */
 bool listing_newest(const struct listing *l, struct position *ret);
-/* Drops from l what was not there when `before` was listed: snapshots that it lacks, segments behind both its newest
- * and `end` (up to which the index document says that all is there). */
+/* Drops from l what was not there when `before` was listed: snapshots that it lacks, segments behind both its
+ * newest and `end` (up to which the index document says that all is there). */
 void listing_keep(struct listing *l, const struct listing *before, struct position end);
 
 /* 1: read, free it with index_doc_free; 0: there is none, or it cannot be used (which was logged); -1: *e. */
-int list_doc_read(struct store *s, const struct generation *g, uint64_t index, struct wal_index_doc *ret, struct err *e);
+int list_doc_read(struct store *s, const struct generation *g, uint64_t index, struct wal_index_doc *ret,
+		  struct err *e);
 
 #endif

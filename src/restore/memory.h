@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Large buffers of the restore, straight from the system: only what is touched is resident, and what is given back is
- * gone at once. (malloc keeps freed blocks of this size for later, which would count against the memory bound.) */
+ * Large buffers of the restore, straight from the system: only what is touched is resident, and what is given
+ * back is gone at once. (malloc keeps freed blocks of this size for later, which would count against the memory
+ * bound.) */
 #ifndef WB_RESTORE_MEMORY_H
 #define WB_RESTORE_MEMORY_H
 

@@ -2,16 +2,16 @@
  *
  * The output of a restore.
  *
- *   1. Refuse if the place is taken: the database itself, or a -wal, -shm or -journal of an older one, which SQLite
- *      would play into the restored file.
+ *   1. Refuse if the place is taken: the database itself, or a -wal, -shm or -journal of an older one, which
+ * SQLite would play into the restored file.
  *   2. Make missing directories (and remember the topmost one).
- *   3. Create PATH.walbrook-restore and lock it (flock). One that is there already is either being written by a living
- *      restore, then its lock is held and we refuse (ERR_BUSY), or a dead run's, then it is removed.
+ *   3. Create PATH.walbrook-restore and lock it (flock). One that is there already is either being written by a
+ * living restore, then its lock is held and we refuse (ERR_BUSY), or a dead run's, then it is removed.
  *   4. Publish: fsync, look at the place once more, rename without replacing, fsync of the directory.
  *
- * Failure: the temporary file and the directories that we made are removed again. A run that was killed leaves the
- * temporary file; the next one removes it. When only the last fsync fails the database is in place and complete, but is
- * not promised to survive a power cut, and the error says so. */
+ * Failure: the temporary file and the directories that we made are removed again. A run that was killed leaves
+ * the temporary file; the next one removes it. When only the last fsync fails the database is in place and
+ * complete, but is not promised to survive a power cut, and the error says so. */
 #include "restore/output.h"
 
 #include <errno.h>
@@ -26,8 +26,8 @@
 #include "base/sys.h"
 #include "restore/restore.h"
 
-/* Large writes make large folios in the page cache (ext4, Linux 6.16 on), and a later write of one page into one of
- * those walks all blocks of it: 6 us instead of 2. Pieces of this size are as fast and stay small. */
+/* Large writes make large folios in the page cache (ext4, Linux 6.16 on), and a later write of one page into
+ * one of those walks all blocks of it: 6 us instead of 2. Pieces of this size are as fast and stay small. */
 enum { PIECE_BYTES = 64 << 10 };
 
 static int exists_check(const char *path, const char *why, const char *what_to_do, struct err *e)
@@ -55,7 +55,8 @@ int restore_check_output(const char *output, struct err *e)
 	for (size_t i = 0; i < sizeof tails / sizeof *tails; i++) {
 		char side[PATH_BYTES + 16];
 		snprintf(side, sizeof side, "%s%s", output, tails[i]);
-		if (exists_check(side, "a file of an older database lies beside the output; SQLite would mix the two",
+		if (exists_check(side,
+				 "a file of an older database lies beside the output; SQLite would mix the two",
 				 "Move it away, or name another output with -o", e) < 0)
 			return -1;
 	}
@@ -103,7 +104,9 @@ static int stale_remove(const char *temp, struct err *e)
 {
 	int fd = open(temp, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	if (fd < 0)
-		return errno == ENOENT ? 0 : err_sys(e, errno, "%s: cannot open what an earlier restore left", temp);
+		return errno == ENOENT
+			       ? 0
+			       : err_sys(e, errno, "%s: cannot open what an earlier restore left", temp);
 	int rc = 0;
 	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
 		rc = err_set(e, ERR_BUSY, "%s: another restore to the same output is running", temp);
@@ -142,9 +145,10 @@ int output_open(struct output *o, const char *path, const struct owner *owner, s
 	*o = OUTPUT_INIT;
 	if (restore_check_output(path, e) < 0)
 		return -1;
-	snprintf(o->path, sizeof o->path, "%s", path);
-	snprintf(o->temp, sizeof o->temp, "%.4000s.walbrook-restore", path);
-	if (path_dir(o->dir, path) < 0)
+	int len = snprintf(o->path, sizeof o->path, "%s", path);
+	if (len >= 0 && len < PATH_BYTES)
+		len = snprintf(o->temp, sizeof o->temp, "%s.walbrook-restore", path);
+	if (len < 0 || len >= PATH_BYTES || path_dir(o->dir, path) < 0)
 		return err_set(e, ERR_USAGE, "%.200s…: path is too long", path);
 	topmost_missing(o->made, o->dir);
 	if (dir_make(o->dir, owner, e) < 0 || temp_create(o, owner, e) < 0) {
@@ -198,7 +202,8 @@ int output_publish(struct output *o, struct err *e)
 	if (sys_rename_noreplace(o->temp, o->path) < 0) {
 		int sys = errno;
 		if (sys == EEXIST)
-			err_set(e, ERR_EXISTS, "%s: cannot restore, the output has appeared meanwhile", o->path);
+			err_set(e, ERR_EXISTS, "%s: cannot restore, the output has appeared meanwhile",
+				o->path);
 		else
 			err_sys(e, sys, "%s: cannot rename to %s", o->temp, o->path);
 		output_abort(o);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The file that a restore makes: built under a temporary name beside its place, locked so that a second restore to the
- * same place is refused, and put in place only when it is complete and durable. */
+ * The file that a restore makes: built under a temporary name beside its place, locked so that a second restore
+ * to the same place is refused, and put in place only when it is complete and durable. */
 #ifndef WB_RESTORE_OUTPUT_H
 #define WB_RESTORE_OUTPUT_H
 
@@ -14,7 +14,7 @@ struct output {
 	char temp[PATH_BYTES];
 	char dir[PATH_BYTES];  /* of path */
 	char made[PATH_BYTES]; /* the topmost directory that did not exist before; "" if all did */
-	int fd;                /* of temp, open for reading and writing; -1: not open */
+	int fd;		       /* of temp, open for reading and writing; -1: not open */
 };
 
 #define OUTPUT_INIT ((struct output){ .fd = -1 })

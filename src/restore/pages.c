@@ -3,13 +3,13 @@
  * The table of pages to be written: see pages.h.
  *
  *   put    look the page up (open addressing, half full at most); replace it, or take the next slot
- *   flush  when no slot is left, and at the end: sort by page number, write neighbours with one call (straight from the
- *          slots if they lie in a row there too, which pages of one bulk load do), let the system begin to write what
- *          is new at the end of the file to disk, and begin again with an empty table
- *   cut    pages behind the end are dropped from the table and the file is truncated
+ *   flush  when no slot is left, and at the end: sort by page number, write neighbours with one call (straight
+ * from the slots if they lie in a row there too, which pages of one bulk load do), let the system begin to
+ * write what is new at the end of the file to disk, and begin again with an empty table cut    pages behind the
+ * end are dropped from the table and the file is truncated
  *
- * A dropped page leaves its slot and its place in the hash behind, marked by page number 0, until the next flush; it is
- * never found again because no page has that number.
+ * A dropped page leaves its slot and its place in the hash behind, marked by page number 0, until the next
+ * flush; it is never found again because no page has that number.
  *
  * Failure: a write that fails is the caller's error; the file is thrown away then. */
 #ifndef _GNU_SOURCE
@@ -37,8 +37,8 @@ static size_t slots_bytes(const struct pages *p)
 	return (size_t)p->cap * p->page_bytes;
 }
 
-int pages_init(struct pages *p, int fd, const char *path, uint32_t page_bytes, uint64_t file_bytes, size_t table_bytes,
-	       struct err *e)
+int pages_init(struct pages *p, int fd, const char *path, uint32_t page_bytes, uint64_t file_bytes,
+	       size_t table_bytes, struct err *e)
 {
 	assert(page_bytes_valid(page_bytes));
 	*p = (struct pages){ .fd = fd, .path = path, .page_bytes = page_bytes, .file_bytes = file_bytes };
@@ -145,7 +145,8 @@ static uint32_t run_length(const struct pages *p, uint32_t i, uint32_t n, uint32
 	return k;
 }
 
-/* Writes what order[] holds, n entries, ascending. A long row goes by itself, what is scattered through the stage. */
+/* Writes what order[] holds, n entries, ascending. A long row goes by itself, what is scattered through the
+ * stage. */
 static int order_write(struct pages *p, uint32_t n, struct err *e)
 {
 	uint32_t stage_pages = STAGE_BYTES / p->page_bytes;

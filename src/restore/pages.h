@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Pages on their way into the database file: a bounded table in which later versions replace earlier ones, so that a
- * page that is rewritten a thousand times is written a few times, in order and in large pieces. */
+ * Pages on their way into the database file: a bounded table in which later versions replace earlier ones, so
+ * that a page that is rewritten a thousand times is written a few times, in order and in large pieces. */
 #ifndef WB_RESTORE_PAGES_H
 #define WB_RESTORE_PAGES_H
 
@@ -16,17 +16,17 @@ struct pages {
 	uint32_t page_bytes;
 	uint64_t file_bytes; /* what the file has */
 	uint32_t cap, n;     /* slots, slots used */
-	uint8_t *slots;      /* cap pages */
-	uint32_t *pgno;      /* of each slot; 0: dropped */
-	uint32_t *hash;      /* slot + 1, 0: empty */
+	uint8_t *slots;	     /* cap pages */
+	uint32_t *pgno;	     /* of each slot; 0: dropped */
+	uint32_t *hash;	     /* slot + 1, 0: empty */
 	uint32_t hash_n;     /* a power of two */
 	uint64_t *order;     /* used in a flush */
-	uint8_t *stage;      /* pieces that do not lie in a row */
+	uint8_t *stage;	     /* pieces that do not lie in a row */
 	uint64_t written_bytes;
 };
 
-int pages_init(struct pages *p, int fd, const char *path, uint32_t page_bytes, uint64_t file_bytes, size_t table_bytes,
-	       struct err *e);
+int pages_init(struct pages *p, int fd, const char *path, uint32_t page_bytes, uint64_t file_bytes,
+	       size_t table_bytes, struct err *e);
 void pages_free(struct pages *p);
 int pages_put(struct pages *p, uint32_t pgno, const uint8_t *page, struct err *e);
 int pages_flush(struct pages *p, struct err *e);

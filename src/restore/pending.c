@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Uncommitted pages: see pending.h. They are gathered in memory; when that is full it goes to the end of the file, in
- * one write. At the commit: the file from its beginning, then the memory. The file has lost its name right after it was
- * made, so it goes with the process whatever happens.
+ * Uncommitted pages: see pending.h. They are gathered in memory; when that is full it goes to the end of the
+ * file, in one write. At the commit: the file from its beginning, then the memory. The file has lost its name
+ * right after it was made, so it goes with the process whatever happens.
  *
  * Failure: errors of the file (no space, say) end the restore. */
 #include "restore/pending.h"
@@ -22,7 +22,8 @@ static size_t record_bytes(const struct pending *q)
 	return sizeof(uint32_t) + q->page_bytes;
 }
 
-int pending_init(struct pending *q, const char *spill_path, uint32_t page_bytes, size_t memory_bytes, struct err *e)
+int pending_init(struct pending *q, const char *spill_path, uint32_t page_bytes, size_t memory_bytes,
+		 struct err *e)
 {
 	*q = (struct pending){ .fd = -1, .page_bytes = page_bytes };
 	int len = snprintf(q->path, sizeof q->path, "%s", spill_path);
@@ -87,13 +88,14 @@ int pending_commit(struct pending *q, struct pages *to, struct err *e)
 			return -1;
 		for (uint64_t at = 0; at < q->spilled_bytes; at += q->n) {
 			uint64_t left = q->spilled_bytes - at;
-			ssize_t got = file_pread_full(q->fd, q->path, q->mem, left < q->cap ? (size_t)left : q->cap,
-						      (off_t)at, e);
+			ssize_t got = file_pread_full(q->fd, q->path, q->mem,
+						      left < q->cap ? (size_t)left : q->cap, (off_t)at, e);
 			if (got < 0)
 				return -1;
 			q->n = (size_t)got;
 			if (q->n == 0 || q->n % record_bytes(q) != 0)
-				return err_set(e, ERR_FAIL, "%s: the file became shorter while in use", q->path);
+				return err_set(e, ERR_FAIL, "%s: the file became shorter while in use",
+					       q->path);
 			if (hand_over(q, to, e) < 0)
 				return -1;
 		}

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Progress: see progress.h. Bytes are those of the stored objects, whose sum the plan knows; the rate is the mean of
- * the whole run. The line is drawn with one write and taken away at the end, so that what follows on the terminal
- * (log lines, errors) begins at the left. A line that cannot be written is lost. */
+ * Progress: see progress.h. Bytes are those of the stored objects, whose sum the plan knows; the rate is the
+ * mean of the whole run. The line is drawn with one write and taken away at the end, so that what follows on
+ * the terminal (log lines, errors) begins at the left. A line that cannot be written is lost. */
 #include "restore/progress.h"
 
 #include <inttypes.h>
@@ -37,7 +37,8 @@ static int amount(char *buf, size_t n, uint64_t bytes)
 	return snprintf(buf, n, u == 0 ? "%.0f %s" : "%.1f %s", v, units[u]);
 }
 
-char *progress_text(char buf[PROGRESS_TEXT_BYTES], uint64_t done_bytes, uint64_t total_bytes, int64_t elapsed_ms)
+char *progress_text(char buf[PROGRESS_TEXT_BYTES], uint64_t done_bytes, uint64_t total_bytes,
+		    int64_t elapsed_ms)
 {
 	char done[24], total[24], rate[24], left[40] = "";
 	/* An object may be larger than it was when it was listed. */
@@ -56,7 +57,8 @@ char *progress_text(char buf[PROGRESS_TEXT_BYTES], uint64_t done_bytes, uint64_t
 			snprintf(left, sizeof left, ", %" PRIu64 " min %" PRIu64 " s left", s / 60, s % 60);
 	}
 	int percent = total_bytes > 0 ? (int)((double)done_bytes * 100 / (double)total_bytes) : 100;
-	snprintf(buf, PROGRESS_TEXT_BYTES, "restoring %s of %s (%d %%), %s/s%s", done, total, percent, rate, left);
+	snprintf(buf, PROGRESS_TEXT_BYTES, "restoring %s of %s (%d %%), %s/s%s", done, total, percent, rate,
+		 left);
 	return buf;
 }
 
@@ -74,7 +76,8 @@ void progress_add(struct progress *p, uint64_t bytes)
 	if (!p->on)
 		return;
 	int64_t now_ms = mono_ms();
-	if (now_ms < atomic_load_explicit(&p->next_ms, memory_order_relaxed) || pthread_mutex_trylock(&p->lock) != 0)
+	if (now_ms < atomic_load_explicit(&p->next_ms, memory_order_relaxed) ||
+	    pthread_mutex_trylock(&p->lock) != 0)
 		return;
 	atomic_store_explicit(&p->next_ms, now_ms + EVERY_MS, memory_order_relaxed);
 	draw(p, now_ms);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Progress of a restore: one line on standard error, rewritten at most five times a second: stored bytes so far and
- * in all, percentage, rate, time left. Any thread may add. Switched off it only counts. */
+ * Progress of a restore: one line on standard error, rewritten at most five times a second: stored bytes so far
+ * and in all, percentage, rate, time left. Any thread may add. Switched off it only counts. */
 #ifndef WB_RESTORE_PROGRESS_H
 #define WB_RESTORE_PROGRESS_H
 
@@ -17,7 +17,7 @@ struct progress {
 	uint64_t total_bytes;
 	int64_t start_ms;
 	_Atomic int64_t next_ms; /* not before */
-	pthread_mutex_t lock;    /* one writer of the line */
+	pthread_mutex_t lock;	 /* one writer of the line */
 	bool drawn;
 };
 
@@ -26,8 +26,9 @@ void progress_begin(struct progress *p, uint64_t total_bytes); /* (again) from z
 void progress_add(struct progress *p, uint64_t bytes);
 void progress_end(struct progress *p); /* removes the line */
 
-#define PROGRESS_TEXT_BYTES 128
+#define PROGRESS_TEXT_BYTES 192
 /* The text of the line. Returns buf. */
-char *progress_text(char buf[PROGRESS_TEXT_BYTES], uint64_t done_bytes, uint64_t total_bytes, int64_t elapsed_ms);
+char *progress_text(char buf[PROGRESS_TEXT_BYTES], uint64_t done_bytes, uint64_t total_bytes,
+		    int64_t elapsed_ms);
 
 #endif

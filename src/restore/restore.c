@@ -3,21 +3,22 @@
  * Restore.
  *
  *   1. Look at the place of the output (output.c).
- *   2. List all sources (list.c) and choose the generation that answers the wish best. List that one again and keep
- *      what the first listing vouches for.
+ *   2. List all sources (list.c) and choose the generation that answers the wish best. List that one again and
+ * keep what the first listing vouches for.
  *   3. Plan (core/plan). Fetch the snapshot (snapshot.c) into the temporary file.
  *   4. Fetch the segments (fetch.c) and apply them in order (apply.c).
  *   5. Publish (output.c).
  *
- * Memory: the budget is divided between the table of pages (apply) and the chunks and input buffers (fetch); while the
- * snapshot comes all of it belongs to its threads. Whatever the budget, one worker gets what it needs (16 MiB in all).
+ * Memory: the budget is divided between the table of pages (apply) and the chunks and input buffers (fetch);
+ * while the snapshot comes all of it belongs to its threads. Whatever the budget, one worker gets what it needs
+ * (16 MiB in all).
  *
  * Failure:
  *   a damaged snapshot     a warning; the next older one and all WAL since then are used, if that is possible
  *   a damaged segment      an error that names it and the command that restores what is before it
  *   an object is gone      retention ran meanwhile: list again and begin anew, twice at most
- *   a source has no answer another one is used, with a warning; if none is left its error is the result, for a backup
- *                          that cannot be reached is not a backup that does not exist */
+ *   a source has no answer another one is used, with a warning; if none is left its error is the result, for a
+ * backup that cannot be reached is not a backup that does not exist */
 #include "restore/restore.h"
 
 #include <inttypes.h>
@@ -135,12 +136,12 @@ static int nothing_found(struct run *r, struct err *e)
 	}
 	if (generation_none(&r->wish->generation))
 		return err_set(e, ERR_NOTHING, "no backup found in %s", where);
-	return err_set(e, ERR_NOTHING, "no backup found: there is no generation %s in %s", r->wish->generation.name,
-		       where);
+	return err_set(e, ERR_NOTHING, "no backup found: there is no generation %s in %s",
+		       r->wish->generation.name, where);
 }
 
-/* The place of the best candidate, or -1. Of equally good ones that of the first source wins, and plan_choose_generation
- * takes the last. */
+/* The place of the best candidate, or -1. Of equally good ones that of the first source wins, and
+ * plan_choose_generation takes the last. */
 static int candidate_best(struct run *r, struct candidates *c, struct err *e)
 {
 	struct plan_wish pw = plan_wish_of(r->wish);
@@ -209,7 +210,8 @@ static int documented_end(const struct listing *l, struct position *ret, struct 
 	*ret = (struct position){ 0, 0 };
 	if (l->doc_indexes_n == 0)
 		return 0;
-	int rc = list_doc_read(l->source->store, &l->plan.generation, l->doc_indexes[l->doc_indexes_n - 1], &d, e);
+	int rc = list_doc_read(l->source->store, &l->plan.generation, l->doc_indexes[l->doc_indexes_n - 1], &d,
+			       e);
 	if (rc <= 0)
 		return rc;
 	*ret = (struct position){ d.index, d.end_offset };
@@ -251,8 +253,9 @@ static bool index_works(struct listing *l, uint64_t index)
 static int hint_before(struct run *r, struct listing *l, uint64_t bad, struct err *e)
 {
 	if (bad == 0 || !index_works(l, bad - 1))
-		return err_hint(e, "Nothing before it can be restored from generation %s; "
-				   "walbrook generations shows what else there is",
+		return err_hint(e,
+				"Nothing before it can be restored from generation %s; "
+				"walbrook generations shows what else there is",
 				l->plan.generation.name);
 	const char *how = l->source->how_to_name ? l->source->how_to_name : l->source->store->label;
 	return err_hint(e,
@@ -261,8 +264,8 @@ static int hint_before(struct run *r, struct listing *l, uint64_t bad, struct er
 			bad - 1, l->plan.generation.name, bad - 1, r->wish->output, how);
 }
 
-/* The plan cannot be made because of a hole. It lies behind the newest snapshot that fits, in the lowest index whose
- * restore the plan refuses. */
+/* The plan cannot be made because of a hole. It lies behind the newest snapshot that fits, in the lowest index
+ * whose restore the plan refuses. */
 static int hint_hole(struct run *r, struct listing *l, struct err *e)
 {
 	struct position newest = { 0, 0 };
@@ -314,8 +317,8 @@ static int get_snapshot(struct run *r, struct listing *l, const struct plan *p, 
 	/* A block of 4 MiB takes at least 16 KiB: never a thread for nothing. */
 	if (threads > 1 + p->snapshot.stored_bytes / (16 << 10))
 		threads = 1 + p->snapshot.stored_bytes / (16 << 10);
-	return snapshot_fetch(l->source->store, object_key(key, &o), r->out.fd, r->out.temp, (int)threads, &r->progress,
-			      ret, e);
+	return snapshot_fetch(l->source->store, object_key(key, &o), r->out.fd, r->out.temp, (int)threads,
+			      &r->progress, ret, e);
 }
 
 static int chunk_apply(struct apply *a, const struct plan *p, const struct fetch_chunk *c, struct failure *ret,
@@ -342,8 +345,8 @@ static bool ends_in(const struct fetch_chunk *c, size_t segment)
 	return false;
 }
 
-/* What has come of a large segment does not fit, and its end has not come yet. When it turns out that the object is
- * damaged, that is the cause and becomes the error. Takes back the chunk. */
+/* What has come of a large segment does not fit, and its end has not come yet. When it turns out that the
+ * object is damaged, that is the cause and becomes the error. Takes back the chunk. */
 static void cause_find(struct fetch *f, struct fetch_chunk *chunk, size_t segment, struct err *e)
 {
 	struct err cause;
@@ -359,8 +362,8 @@ static void cause_find(struct fetch *f, struct fetch_chunk *chunk, size_t segmen
 	fetch_release(f, chunk);
 }
 
-static int get_segments(struct run *r, struct listing *l, const struct plan *p, struct apply *a, struct failure *ret,
-			struct err *e)
+static int get_segments(struct run *r, struct listing *l, const struct plan *p, struct apply *a,
+			struct failure *ret, struct err *e)
 {
 	struct fetch_config c = {
 		.source = l->source,
@@ -443,8 +446,9 @@ static int execute(struct run *r, struct listing *l, const struct plan *p, struc
 	for (size_t i = 0; i < p->segments_n; i++)
 		total += p->segments[i].stored_bytes;
 	progress_begin(&r->progress, total);
-	log_debug("restore: begins", L_S("replica", l->source->name), L_S("generation", l->plan.generation.name),
-		  L_I("snapshot", p->snapshot.at.index), L_I("segments", p->segments_n), L_I("bytes", total));
+	log_debug("restore: begins", L_S("replica", l->source->name),
+		  L_S("generation", l->plan.generation.name), L_I("snapshot", p->snapshot.at.index),
+		  L_I("segments", p->segments_n), L_I("bytes", total));
 	*ret = (struct failure){ .what = FAILED_SNAPSHOT, .at = p->snapshot.at };
 	if (get_snapshot(r, l, p, &snapshot, e) < 0)
 		return -1;
@@ -541,15 +545,16 @@ static int run(struct run *r, struct err *e)
 	}
 }
 
-int restore_run(struct restore_source *sources, size_t n, const struct restore_wish *w, struct restore_result *ret,
-		struct err *e)
+int restore_run(struct restore_source *sources, size_t n, const struct restore_wish *w,
+		struct restore_result *ret, struct err *e)
 {
 	struct run r = { .sources = sources, .sources_n = n, .wish = w, .out = OUTPUT_INIT };
 	int64_t start_ms = mono_ms();
 	if (restore_check_output(w->output, e) < 0)
 		return -1;
 	if (w->by_index && w->by_time)
-		return err_set(e, ERR_USAGE, "cannot restore to an index and to a time at once; give one of them");
+		return err_set(e, ERR_USAGE,
+			       "cannot restore to an index and to a time at once; give one of them");
 	if (n == 0)
 		return err_set(e, ERR_NOTHING, "no backup found: there is no replica to restore from");
 	progress_init(&r.progress, w->progress, STDERR_FILENO);

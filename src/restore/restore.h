@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Restore: lists a replica, plans, fetches and decompresses in parallel with bounded memory, verifies (contiguity,
- * header, salts, whole checksum chain) while the frames go straight to the output file, and publishes it by fsync,
- * rename and directory fsync. On any failure the output does not appear and nothing is left behind. */
+ * Restore: lists a replica, plans, fetches and decompresses in parallel with bounded memory, verifies
+ * (contiguity, header, salts, whole checksum chain) while the frames go straight to the output file, and
+ * publishes it by fsync, rename and directory fsync. On any failure the output does not appear and nothing is
+ * left behind. */
 #ifndef WB_RESTORE_RESTORE_H
 #define WB_RESTORE_RESTORE_H
 
@@ -20,20 +21,20 @@ struct restore_source {
 	/* Opens one more handle on the same destination for a fetching worker; closed with store_close. */
 	int (*open_more)(void *arg, struct store **ret, struct err *e);
 	void *arg;
-	const char *how_to_name; /* how a person names this source on the command line (URL, or path of the database),
-				    for "what can still be restored and by which command" */
+	const char *how_to_name; /* how a person names this source on the command line (URL, or path of the
+				    database), for "what can still be restored and by which command" */
 };
 
 struct restore_wish {
-	const char *output;            /* path of the database to make */
-	struct generation generation;  /* none: the best */
+	const char *output;	      /* path of the database to make */
+	struct generation generation; /* none: the best */
 	bool by_index, by_time;
 	uint64_t index;
 	int64_t wall_us;
-	int parallelism;               /* workers at most; < 1 means 1 */
-	uint64_t memory_bytes;         /* budget for buffers; 0: the default (48 MiB) */
-	struct owner owner;            /* mode and owner of the output */
-	bool progress;                 /* write progress to standard error (it is a terminal) */
+	int parallelism;       /* workers at most; < 1 means 1 */
+	uint64_t memory_bytes; /* budget for buffers; 0: the default (48 MiB) */
+	struct owner owner;    /* mode and owner of the output */
+	bool progress;	       /* write progress to standard error (it is a terminal) */
 };
 
 struct restore_result {
@@ -45,15 +46,16 @@ struct restore_result {
 	int64_t elapsed_ms;
 };
 
-/* Chooses the best of n sources (the newest moment that fits the wish; a source that cannot be listed is logged and
- * skipped as long as another one works) and restores from it. A damaged newest snapshot falls back to an older one,
- * with a warning. ERR_EXISTS: output exists (checked before anything else) or a stale -wal, -shm or -journal lies
- * beside it. ERR_NOTHING: no backup. ERR_DAMAGED: text names object, reason, and hints the command that still works. */
-int restore_run(struct restore_source *sources, size_t n, const struct restore_wish *w, struct restore_result *ret,
-		struct err *e);
+/* Chooses the best of n sources (the newest moment that fits the wish; a source that cannot be listed is logged
+ * and skipped as long as another one works) and restores from it. A damaged newest snapshot falls back to an
+ * older one, with a warning. ERR_EXISTS: output exists (checked before anything else) or a stale -wal, -shm or
+ * -journal lies beside it. ERR_NOTHING: no backup. ERR_DAMAGED: text names object, reason, and hints the
+ * command that still works. */
+int restore_run(struct restore_source *sources, size_t n, const struct restore_wish *w,
+		struct restore_result *ret, struct err *e);
 
-/* Makes the run that is going on (or the next one, if none is) fail soon with ERR_FAIL, leaving nothing behind. May be
- * called from a signal handler. */
+/* Makes the run that is going on (or the next one, if none is) fail soon with ERR_FAIL, leaving nothing behind.
+ * May be called from a signal handler. */
 void restore_interrupt(void);
 
 /* What the file system says about the output, before anything else is done. */

@@ -5,13 +5,14 @@
  *   1. under the read lock: take the next block from the object;
  *   2. decompress it;
  *   3. wait for its turn; in it add the bytes to the content checksum and learn their place in the file;
- *   4. write them there and ask the system to begin writing them to disk, so that the fsync at the end is short.
+ *   4. write them there and ask the system to begin writing them to disk, so that the fsync at the end is
+ * short.
  *
- * The turns are in the order of the blocks, so places and checksum are right whatever the sizes of the blocks are. The
- * thread whose turn it is never waits for one behind it, hence no deadlock.
+ * The turns are in the order of the blocks, so places and checksum are right whatever the sizes of the blocks
+ * are. The thread whose turn it is never waits for one behind it, hence no deadlock.
  *
- * Failure: the first error ends all threads. What has been written until then is the caller's to throw away. Frames with
- * linked blocks or block checksums go through one thread. */
+ * Failure: the first error ends all threads. What has been written until then is the caller's to throw away.
+ * Frames with linked blocks or block checksums go through one thread. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE /* SYNC_FILE_RANGE_WRITE */
 #endif
@@ -83,7 +84,8 @@ static int block_take(struct snapshot *s, uint8_t *stored, struct frame_block *b
 	return rc;
 }
 
-/* Waits for the turn of the block and counts it. 0: *ret_at is its place in the file; -1: somebody has failed. */
+/* Waits for the turn of the block and counts it. 0: *ret_at is its place in the file; -1: somebody has failed.
+ */
 static int block_count(struct snapshot *s, uint64_t number, struct span plain, uint64_t *ret_at)
 {
 	pthread_mutex_lock(&s->turn_lock);
@@ -199,7 +201,8 @@ static int database_check(const struct snapshot *s, struct snapshot_result *ret,
 		return -1;
 	uint32_t size = n < (ssize_t)sizeof head ? 0 : (uint32_t)head[16] << 8 | head[17];
 	ret->page_bytes = size == 1 ? PAGE_BYTES_MAX : size;
-	if (n < (ssize_t)sizeof head || memcmp(head, "SQLite format 3", 16) != 0 || !page_bytes_valid(ret->page_bytes))
+	if (n < (ssize_t)sizeof head || memcmp(head, "SQLite format 3", 16) != 0 ||
+	    !page_bytes_valid(ret->page_bytes))
 		return err_set(e, ERR_DAMAGED, "%s: what the snapshot holds is not an SQLite database", s->key);
 	return 0;
 }

@@ -15,10 +15,10 @@ struct snapshot_result {
 	uint32_t page_bytes; /* as the header of the database says; 0 if the snapshot is empty */
 };
 
-/* Fills the empty file fd. store is used by one thread at a time. Errors as those of frame_open; ERR_DAMAGED also when
- * what comes out is not an SQLite database. */
-int snapshot_fetch(struct store *s, const char *key, int fd, const char *path, int threads, struct progress *progress,
-		   struct snapshot_result *ret, struct err *e);
+/* Fills the empty file fd. store is used by one thread at a time. Errors as those of frame_open; ERR_DAMAGED
+ * also when what comes out is not an SQLite database. */
+int snapshot_fetch(struct store *s, const char *key, int fd, const char *path, int threads,
+		   struct progress *progress, struct snapshot_result *ret, struct err *e);
 
 enum { SNAPSHOT_THREAD_BYTES = 2 * (4 << 20) }; /* buffers of each thread */
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The flag that ends a restore: see stop.h. It stays set until the run that it was meant for has ended, so a signal
- * that comes just before the run begins is not lost. */
+ * The flag that ends a restore: see stop.h. It stays set until the run that it was meant for has ended, so a
+ * signal that comes just before the run begins is not lost. */
 #include "restore/stop.h"
 
 #include <stdatomic.h>

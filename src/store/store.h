@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A store holds objects under keys: the seam behind which files, and later S3, GCS, Azure and SFTP lie. Calls block;
- * a store is used by one thread at a time. Keys are relative, with `/`, without a leading one.
+ * A store holds objects under keys: the seam behind which files, and later S3, GCS, Azure and SFTP lie. Calls
+ * block; a store is used by one thread at a time. Keys are relative, with `/`, without a leading one.
  *
  * An object appears whole and durable at commit, or not at all. Publishing an existing key replaces it. */
 #ifndef WB_STORE_STORE_H
@@ -20,7 +20,7 @@ struct store_get;
 
 struct store_entry {
 	const char *name; /* last component, valid during the call */
-	bool is_dir;      /* a common prefix */
+	bool is_dir;	  /* a common prefix */
 	uint64_t bytes;
 	int64_t created_us; /* what the store reports: mtime for files */
 };
@@ -28,8 +28,8 @@ typedef int store_list_fn(void *arg, const struct store_entry *entry, struct err
 
 struct store_ops {
 	const char *scheme; /* also the name of the type: "file" */
-	/* Everything directly below prefix (which ends with `/`, or is ""), in any order. A prefix that is not there
-	 * is an empty listing. The root itself missing is ERR_NOTHING with its path. */
+	/* Everything directly below prefix (which ends with `/`, or is ""), in any order. A prefix that is not
+	 * there is an empty listing. The root itself missing is ERR_NOTHING with its path. */
 	int (*list)(struct store *s, const char *prefix, store_list_fn *fn, void *arg, struct err *e);
 	/* Streaming upload. After put_commit or put_abort *p is gone. put_commit publishes durably. */
 	int (*put_begin)(struct store *s, const char *key, struct store_put **ret, struct err *e);
@@ -38,15 +38,16 @@ struct store_ops {
 	void (*put_abort)(struct store_put *p);
 	/* Streaming download from a byte offset. get_read returns the count, 0 at the end, -1 on failure.
 	 * A missing key is ERR_NOTHING. */
-	int (*get_begin)(struct store *s, const char *key, uint64_t offset, struct store_get **ret, struct err *e);
+	int (*get_begin)(struct store *s, const char *key, uint64_t offset, struct store_get **ret,
+			 struct err *e);
 	long (*get_read)(struct store_get *g, void *p, size_t n, struct err *e);
 	void (*get_end)(struct store_get *g);
 	/* Missing keys are fine. Returns after all are gone; stops at the first failure. Order is kept. */
 	int (*remove)(struct store *s, const char *const *keys, size_t n, struct err *e);
 	void (*close)(struct store *s);
 	/* optional: NULL when not supported */
-	/* Publishes a local, complete, already durable file as key without copying its bytes where that can be done
-	 * (same file system). 1: done; 0: cannot here, use put; -1: failed. */
+	/* Publishes a local, complete, already durable file as key without copying its bytes where that can be
+	 * done (same file system). 1: done; 0: cannot here, use put; -1: failed. */
 	int (*put_file)(struct store *s, const char *key, const char *local_path, struct err *e);
 	/* Removes everything below prefix, ours or not. Only for whole generations. */
 	int (*remove_all)(struct store *s, const char *prefix, struct err *e);
@@ -59,8 +60,8 @@ struct store {
 	char label[PATH_BYTES]; /* for messages: the path or URL without secrets */
 };
 
-/* URL: file:///path or a plain path (allow_plain). Unknown schemes: ERR_CONFIG, which names the scheme and the ones
- * that there are. Opening does not touch the destination. `owner` may be NULL (private). */
+/* URL: file:///path or a plain path (allow_plain). Unknown schemes: ERR_CONFIG, which names the scheme and the
+ * ones that there are. Opening does not touch the destination. `owner` may be NULL (private). */
 int store_open(const char *url, bool allow_plain, const struct owner *owner, struct store **ret, struct err *e);
 void store_close(struct store *s);
 

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# The front door. meson and ninja do the work; each build directory is one set of options:
+#
+#   build         the release build, always       build-asan, -ubsan, -tsan   sanitizers
+#   build-faults  with faults in system calls     build-clang, build-fuzz     clang
+#
+#   make                install what is missing, build build/walbrook (CC=clang, SQLITE=DIR, WERROR=1)
+#   make demo           the main job end to end, for a person to read
+#   make test           all tests (TORTURE_SECS=20, TESTS="test/e2e/10-byhand.t")
+#   make bench          benchmarks against the named references (BENCH=quick: two minutes)
+#   make torture        real writers, kill -9, restores (SECS=60, SEED=n)
+#   make asan ubsan tsan          tests under a sanitizer         make clang    build with clang, -Werror
+#   make fuzz           every fuzz target (SECS=10)               make model    check the model of the relay
+#   make fmt fmt-check lint       format, import directions, sources that the build does not know
+#   make install        PREFIX=/usr/local, DESTDIR=               make strip    the size that is installed
+#   make clean
+
+SHELL = /bin/sh
+SEED ?=
+BENCH ?=
+TESTS ?=
+SQLITE ?= system
+PREFIX ?= /usr/local
+TORTURE_SECS ?= 20
+
+# A compiler that was asked for (CC=clang), not make's own default name.
+ifeq ($(origin CC),default)
+CC =
+endif
+export CC TORTURE_SECS
+
+COMMON = -Dprefix=$(PREFIX) -Dsqlite=$(SQLITE)
+OPTIONS = $(COMMON) -Dwerror=$(if $(WERROR),true,false)
+# Sanitizers and -O1 make gcc warn of other things; the warnings that count are those of the release build.
+SANITIZED = $(COMMON) -Doptimization=1
+NEED = @scripts/install-deps
+BUILD = @scripts/build
+
+.PHONY: all demo test bench torture asan ubsan tsan clang faults fuzz model fmt fmt-check lint lint-imports \
+	install strip clean
+
+all:
+	$(NEED) build
+	$(BUILD) build $(OPTIONS) -- walbrook
+
+demo: all
+	$(NEED) demo
+	@scripts/demo.sh build/walbrook
+
+test: faults
+	$(NEED) test
+	$(BUILD) build $(OPTIONS)
+	@scripts/test.sh build $(TESTS)
+
+bench:
+	$(NEED) test
+	$(BUILD) build $(OPTIONS)
+	@bench/run.sh $(BENCH)
+
+torture:
+	$(NEED) test
+	$(BUILD) build $(OPTIONS)
+	@scripts/torture.sh build "$(or $(SECS),60)" $(SEED)
+
+# The test build whose file-changing system calls can fail or stop the process: used by the crash tests.
+faults:
+	$(NEED) test
+	$(BUILD) build-faults $(OPTIONS) -Dfaults=true
+
+asan:
+	$(NEED) test
+	$(BUILD) build-asan $(SANITIZED) -Db_sanitize=address,undefined
+	@scripts/test.sh build-asan $(TESTS)
+
+ubsan:
+	$(NEED) test
+	$(BUILD) build-ubsan $(SANITIZED) -Db_sanitize=undefined
+	@scripts/test.sh build-ubsan $(TESTS)
+
+tsan:
+	$(NEED) test
+	$(BUILD) build-tsan $(SANITIZED) -Db_sanitize=thread
+	@scripts/test.sh build-tsan $(TESTS)
+
+clang:
+	$(NEED) clang
+	@CC=clang scripts/build build-clang $(OPTIONS) -Dwerror=true
+
+fuzz:
+	$(NEED) clang
+	@CC=clang scripts/build build-fuzz $(SANITIZED) -Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false
+	@scripts/fuzz.sh build-fuzz "$(or $(SECS),10)"
+
+model:
+	$(NEED) model
+	@model/check.sh
+
+fmt:
+	$(NEED) format
+	@scripts/format -i
+
+fmt-check:
+	$(NEED) format
+	@scripts/format --dry-run -Werror
+
+lint: fmt-check lint-imports
+	@scripts/check-sources
+
+lint-imports:
+	@scripts/check-imports
+
+install: all
+	@meson install --quiet --strip --no-rebuild -C build $(if $(DESTDIR),--destdir "$(abspath $(DESTDIR))")
+
+strip: all
+	@scripts/size.sh build/walbrook
+
+clean:
+	rm -rf build build-asan build-ubsan build-tsan build-clang build-fuzz build-faults

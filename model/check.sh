@@ -1,0 +1,137 @@
+#!/usr/bin/env bash
+# Checks the model of the relay: every configuration must hold, every mutant must be found by the invariant
+# that it is meant to break.  Each run is exhaustive: one that hits a limit counts as failed.
+#
+#   check.sh                all runs, two at a time (-j N for another number)
+#   check.sh NAME ...       only these
+#   check.sh -t NAME        the shortest way into the violation, step by step
+#
+# Everything is built in a temporary directory.  Needs spin, a C compiler, and 4 GB of memory.
+set -euo pipefail
+
+command -v spin >/dev/null || { echo "check.sh: spin is not installed" >&2; exit 2; }
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+cc=${CC:-cc}
+mem_mb=1900	# for each run
+
+# name | what must come out: "holds", or the invariant that is broken | symbols
+runs() {
+  sed -e '/^$/d' -e 's/ *| */|/g' <<'END'
+together                  | holds                | WITH_READER WITH_STEP4 WITH_FORCED WITH_WALK WITH_SNAPSHOT
+long                      | holds                | COMMITS=4 WITH_STEP4 WITH_FORCED WITH_WALK
+stop                      | holds                | WITH_STOP
+ours                      | holds                | COMMITS=2 WITH_READER WITH_FORCED WITH_WALK WITH_SNAPSHOT
+old_chain                 | holds                | WITH_OLD_CHAIN WITH_STEP4 WITH_FORCED WITH_WALK
+old_chain_stop            | holds                | COMMITS=2 WITH_OLD_CHAIN WITH_STOP WITH_STEP4 WITH_FORCED WITH_WALK
+
+M_END_FIRST               | RESTART_WAS_CAPTURED | WITH_READER WITH_STEP4
+M_NO_GUARD                | NOTHING_HIDDEN       | WITH_READER WITH_STEP4
+M_COMMIT_FLAGS            | NOTHING_UNCOMMITTED  | WITH_READER
+M_ONE_LOOK                | RESTART_WAS_CAPTURED | WITH_READER
+M_COUNT_SALTS             | CHAIN_FOLLOWS        | WITH_STOP
+M_NEXT_NAME               | SNAPSHOT_REPLAYS     | WITH_READER WITH_SNAPSHOT
+M_WALK_UNLOCKED           | RESTART_WAS_CAPTURED | WITH_READER WITH_WALK
+M_WALK_CAPTURE_FIRST      | RESTART_WAS_CAPTURED | WITH_READER WITH_WALK
+M_GUARD_STEP2_ONLY        | NOTHING_HIDDEN       | WITH_READER WITH_STEP4
+M_GUARD_STEP2_ONLY        | NOTHING_HIDDEN       | WITH_READER WITH_WALK
+M_BUSY_COPIES             | NOTHING_HIDDEN       | WITH_READER
+M_BUSY_WALKS              | NOTHING_HIDDEN       | WITH_READER WITH_WALK
+
+M_PROOF_LATE              | NOTHING_HIDDEN       | WITH_READER
+M_PROOF_FOR_EVER          | NOTHING_HIDDEN       | WITH_READER
+M_NO_FIRST_GUARD          | NOTHING_HIDDEN       | WITH_READER
+M_NO_FRAME_COUNT          | HISTORY_IS_OURS      | WITH_STOP
+M_NO_CHECKSUM             | HISTORY_IS_OURS      | WITH_STOP
+M_NO_GAP_AT_START         | CHAIN_FOLLOWS        | WITH_STOP
+M_SALTS_OF_EMPTY_INDEX    | CHAIN_FOLLOWS        | WITH_OLD_CHAIN
+M_SNAPSHOT_THROUGH_ROUND  | SNAPSHOT_IS_EXACT    | WITH_READER WITH_SNAPSHOT
+END
+}
+
+# The name of the invariant that an assertion of pan's output stands for.
+invariant() {
+  case $1 in
+    *'captured==committed'*) echo RESTART_WAS_CAPTURED ;;
+    *'captured<=committed'*) echo NOTHING_UNCOMMITTED ;;
+    *'in_file>=committed'*) echo NOTHING_HIDDEN ;;
+    *'captured==base'*) echo CHAIN_FOLLOWS ;;
+    *'!(rewritten)'*) echo HISTORY_IS_OURS ;;
+    *'in_file==snapshot'*) echo SNAPSHOT_IS_EXACT ;;
+    *'captured<=next_snapshot'* | *'snapshot<=captured'*) echo SNAPSHOT_REPLAYS ;;
+    *) echo "${1:-no verdict}" ;;
+  esac
+}
+
+# Makes the verifier of one row in the current directory; further arguments are for the compiler.
+build() {
+  local name=$1 symbols=$2 s
+  shift 2
+  [[ $name == M_* ]] && symbols+=" $name"
+  defines=()
+  for s in $symbols; do defines+=("-D$s"); done
+  spin -a "${defines[@]}" "$here/relay.pml" >spin.log 2>&1 || { cat spin.log; return 1; }
+  "$cc" -O2 -w -DSAFETY -DCOLLAPSE -DMEMLIM=$mem_mb "$@" -o pan pan.c
+}
+
+one() {
+  local name expected symbols found verdict label
+  IFS='|' read -r name expected symbols <<<"$1"
+  mkdir -p "$work/$BASHPID"
+  cd "$work/$BASHPID"
+  build "$name" "$symbols" || { echo "FAILED $name does not build" | tee -a "$work/bad"; return 0; }
+  ./pan -m100000 -w24 >out 2>err || true
+  if grep -q 'errors: 0$' out && ! grep -Eq 'not completed|out of memory|depth too small' out err; then
+    found=holds
+  else
+    found=$(invariant "$(grep -m1 '^pan:' out | cut -d: -f2- || true)")
+  fi
+  verdict=ok
+  [[ $found == "$expected" ]] || { verdict=FAILED; echo "$name" >>"$work/bad"; }
+  label="$name ($(sed -e 's/WITH_//g' <<<"${symbols,,}" | sed -e 's/with_//g'))"
+  printf '%-6s %-58s %-21s %9s states  depth %5s  %5s s\n' "$verdict" "$label" "$found" \
+    "$(awk '/states, stored/ {print $1}' out)" \
+    "$(sed -n -e 's/^pan:.*at depth \([0-9]*\).*/\1/p' -e 's/.*depth reached \([0-9]*\),.*/\1/p' out | head -n 1)" \
+    "$(sed -n 's/.*elapsed time \([0-9.e+-]*\) seconds/\1/p' out)"
+  [[ $verdict == ok ]] || grep -E '^pan:|error' out err >&2 || true
+  rm -rf "$work/$BASHPID"
+}
+
+trail() {
+  local name expected symbols
+  IFS='|' read -r name expected symbols <<<"$(runs | grep -m1 "^$1|" || true)"
+  [[ -n $name ]] || { echo "check.sh: no run named $1" >&2; return 2; }
+  cd "$work"
+  build "$name" "$symbols" -DBFS
+  ./pan -w24 >out
+  grep '^pan:' out || { echo "$name: no violation"; return 0; }
+  spin -k relay.pml.trail -t -p -g "${defines[@]}" "$here/relay.pml"
+}
+
+if [[ ${1-} == --one ]]; then
+  one "$2"
+  exit
+fi
+
+work=$(mktemp -d)
+export work
+trap 'rm -rf "$work"' EXIT
+jobs=2
+while getopts 'j:t:' opt; do
+  case $opt in
+    j) jobs=$OPTARG ;;
+    t) trail "$OPTARG"; exit ;;
+    *) exit 2 ;;
+  esac
+done
+shift $((OPTIND - 1))
+
+selected=$(runs)
+if (($# > 0)); then
+  selected=$(runs | grep -E "^($(IFS='|'; echo "$*"))\|") || { echo "check.sh: no such run: $*" >&2; exit 2; }
+fi
+count=$(wc -l <<<"$selected")
+: >"$work/bad"
+tr '\n' '\0' <<<"$selected" | sed -z '/^$/d' | xargs -0 -P"$jobs" -n1 "${BASH_SOURCE[0]}" --one
+failed=$(wc -l <"$work/bad")
+echo "$((count - failed)) passed, $failed failed"
+((failed == 0))

@@ -1,0 +1,1067 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * conf/: the option table and its documentation, durations, the YAML reader with the place and text of every
+ * error, environment variables, replica URLs and rules, and what two replicas must not share. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/file.h"
+#include "conf/conf.h"
+#include "conf/expand.h"
+#include "conf/nearest.h"
+#include "conf/options.h"
+#include "conf/url.h"
+
+#define COUNT(a) (sizeof(a) / sizeof *(a))
+#define RECIPIENT "age1xrg56jsn8gzzydy46wq3xmys7hhe88yjpkm8rwqhhjmnwlscueeqml6f8k"
+#define IDENTITY "AGE-SECRET-KEY-1QQQSYQCYQ5RQWZQFPG9SCRGWPUGPZYSNZS23V9CCRYDPK8QARC0SWRYDWG"
+
+static char file[64];
+
+static int make_file(void **state)
+{
+	(void)state;
+	snprintf(file, sizeof file, "/tmp/wb-conf-XXXXXX");
+	int fd = mkstemp(file);
+	return fd < 0 ? -1 : close(fd);
+}
+
+static int drop_file(void **state)
+{
+	(void)state;
+	return unlink(file);
+}
+
+static void write_file(const char *text, size_t n)
+{
+	FILE *f = fopen(file, "w");
+	assert_non_null(f);
+	assert_int_equal(fwrite(text, 1, n, f), n);
+	assert_int_equal(fclose(f), 0);
+}
+
+static int read_bytes(const char *text, size_t n, bool expand, struct conf **ret, struct err *e)
+{
+	*e = ERR_INIT;
+	*ret = NULL;
+	write_file(text, n);
+	int rc = conf_read(file, expand, ret, e);
+	if (rc < 0)
+		assert_null(*ret);
+	return rc;
+}
+
+static int read_text(const char *text, struct conf **ret, struct err *e)
+{
+	return read_bytes(text, strlen(text), true, ret, e);
+}
+
+static struct conf *read_good(const char *text)
+{
+	struct conf *c;
+	struct err e;
+	if (read_text(text, &c, &e) < 0)
+		fail_msg("refused: %s\n%s", e.text, text);
+	return c;
+}
+
+/* `at` is LINE:COLUMN, or "" when the error is about the file as a whole; `want` must be in the text behind it.
+ */
+static void refuse(const char *text, const char *at, const char *want)
+{
+	struct conf *c;
+	struct err e;
+	char prefix[128];
+	snprintf(prefix, sizeof prefix, "%s:%s%s", file, at, *at ? ":" : "");
+	if (read_text(text, &c, &e) == 0)
+		fail_msg("accepted, but expected \"%s\":\n%s", want, text);
+	if (strncmp(e.text, prefix, strlen(prefix)) != 0 || !strstr(e.text, want))
+		fail_msg("expected %s … %s\ngot      %s\nfor\n%s", prefix, want, e.text, text);
+	assert_int_equal(e.kind, ERR_CONFIG);
+}
+
+/* ---- values ---- */
+
+static void durations_are_those_of_go(void **state)
+{
+	static const struct {
+		const char *text;
+		int64_t us;
+	} good[] = {
+		{ "0", 0 },
+		{ "-0", 0 },
+		{ "0s", 0 },
+		{ "1s", 1000000 },
+		{ "1.5s", 1500000 },
+		{ ".5s", 500000 },
+		{ "1.s", 1000000 },
+		{ "1h30m", 5400000000 },
+		{ "1h30m5.25s", 5405250000 },
+		{ "300ms", 300000 },
+		{ "7us", 7 },
+		{ "7\302\265s", 7 },
+		{ "7\316\274s", 7 },
+		{ "2500ns", 2 },
+		{ "1ns", 1 },
+		{ "0ns", 0 },
+		{ "24h", 86400000000 },
+		{ "-1m", -60000000 },
+		{ "+1m", 60000000 },
+		{ "1m1m", 120000000 },
+		{ "0.000001s", 1 },
+		{ "2562047h", 2562047 * INT64_C(3600000000) },
+		{ "0.1234567890123456789s", 123456 },
+	};
+	static const struct {
+		const char *text, *why;
+	} bad[] = {
+		{ "10", "e.g. 10s" },
+		{ "1.5", "unit" },
+		{ "-3", "unit" },
+		{ "", "not a duration" },
+		{ "s", "not a duration" },
+		{ "1 s", "not a duration" },
+		{ "1s ", "not a duration" },
+		{ "1d", "24h" },
+		{ "2w", "168h" },
+		{ "1S", "not a duration" },
+		{ "1e3s", "not a duration" },
+		{ ".s", "not a duration" },
+		{ "--1s", "not a duration" },
+		{ "2562048h", "292 years" },
+		{ "99999999999999999999s", "292 years" },
+		{ "1h99999999999999h", "292 years" },
+		{ "1sec", "not a duration" },
+		{ "1m30", "not a duration" },
+	};
+	struct err e;
+	int64_t us;
+	(void)state;
+	for (size_t i = 0; i < COUNT(good); i++) {
+		if (duration_parse(good[i].text, &us, &e) < 0)
+			fail_msg("%s: %s", good[i].text, e.text);
+		if (us != good[i].us)
+			fail_msg("%s: %lld", good[i].text, (long long)us);
+	}
+	for (size_t i = 0; i < COUNT(bad); i++) {
+		e = ERR_INIT;
+		us = 42;
+		if (duration_parse(bad[i].text, &us, &e) == 0 || !strstr(e.text, bad[i].why))
+			fail_msg("\"%s\": %s", bad[i].text, e.text);
+		assert_int_equal(us, 42);
+		assert_int_equal(e.kind, ERR_CONFIG);
+	}
+}
+
+static void durations_are_printed_so_that_they_can_be_read(void **state)
+{
+	static const struct {
+		int64_t us;
+		const char *text;
+	} cases[] = {
+		{ 0, "0s" },
+		{ 1, "1us" },
+		{ 1500, "1.5ms" },
+		{ 1000, "1ms" },
+		{ 1000000, "1s" },
+		{ 1500000, "1.5s" },
+		{ 60000000, "1m" },
+		{ 5400000000, "1h30m" },
+		{ 3600000001, "1h0.000001s" },
+		{ -1000000, "-1s" },
+		{ 1000001, "1.000001s" },
+	};
+	char buf[DURATION_TEXT_BYTES];
+	struct err e;
+	int64_t us;
+	(void)state;
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		assert_string_equal(duration_format(buf, cases[i].us), cases[i].text);
+		assert_int_equal(duration_parse(buf, &us, &e), 0);
+		assert_int_equal(us, cases[i].us);
+	}
+	duration_format(buf, INT64_MIN);
+	duration_format(buf, INT64_MAX);
+	assert_string_equal(buf, "2562047788h54.775807s");
+}
+
+static void nearest_words(void **state)
+{
+	static const struct {
+		const char *word, *want;
+	} cases[] = {
+		{ "retension", "retention" },
+		{ "replica", "replicas" },
+		{ "pth", "path" },
+		{ "pahts", NULL },
+		{ "ptah", "path" },
+		{ "retentino", "retention" },
+		{ "monitor", NULL },
+		{ "", NULL },
+		{ "Path", "path" },
+		{ "xyzzy", NULL },
+	};
+	static const char *const known[] = { "path", "replicas", "retention", "retention-check-interval" };
+	(void)state;
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		struct nearest n = NEAREST_OF(cases[i].word);
+		for (size_t k = 0; k < COUNT(known); k++)
+			nearest_offer(&n, known[k]);
+		if (!cases[i].want)
+			assert_null(n.best);
+		else if (!n.best || strcmp(n.best, cases[i].want) != 0)
+			fail_msg("%s: %s", cases[i].word, n.best ? n.best : "none");
+	}
+}
+
+/* ---- good files ---- */
+
+static const char everything[] = "addr: \":9090\"\n"
+				 "exec: |\n"
+				 "  myapp -listen :8080\n"
+				 "access-key-id: AKTOP\n"
+				 "secret-access-key: SECTOP\n"
+				 "logging:\n"
+				 "  level: WARNING\n"
+				 "  type: json\n"
+				 "  stderr: false\n"
+				 "dbs:\n"
+				 "  - path: /data/../data//app.db\n"
+				 "    meta-path: /meta/app/\n"
+				 "    monitor-interval: 2s\n"
+				 "    checkpoint-interval: 0\n"
+				 "    min-checkpoint-page-count: 5\n"
+				 "    max-checkpoint-page-count: 0\n"
+				 "    replicas:\n"
+				 "      - path: /backup/app/\n"
+				 "        retention: 72h\n"
+				 "        retention-check-interval: 10m\n"
+				 "        sync-interval: 0\n"
+				 "        snapshot-interval: 6h\n"
+				 "        validation-interval: 1h30m\n"
+				 "        age:\n"
+				 "          identities: [" IDENTITY "]\n"
+				 "          recipients:\n"
+				 "            - |\n"
+				 "              # mine\n"
+				 "\n"
+				 "              " RECIPIENT "\n"
+				 "      - type: s3\n"
+				 "        name: far\n"
+				 "        bucket: b\n"
+				 "        path: p\n"
+				 "        region: eu-west-1\n"
+				 "        endpoint: http://minio:9000\n"
+				 "        access-key-id: AK\n"
+				 "        force-path-style: no\n"
+				 "        skip-verify: yes\n"
+				 "      - type: abs\n"
+				 "        bucket: c\n"
+				 "        account-name: an\n"
+				 "        account-key: ak\n"
+				 "        endpoint: http://azurite:10000\n"
+				 "      - type: sftp\n"
+				 "        host: h:2222\n"
+				 "        user: u\n"
+				 "        password: 'pw'\n"
+				 "        key-path: /k\n"
+				 "        path: /there\n"
+				 "      - url: gcs://gb/gp\n"
+				 "  - path: other.db\n";
+
+static void every_key_is_read(void **state)
+{
+	char cwd[PATH_BYTES], want[2 * PATH_BYTES];
+	(void)state;
+	struct conf *c = read_good(everything);
+	assert_string_equal(c->addr, ":9090");
+	assert_string_equal(c->exec, "myapp -listen :8080\n");
+	assert_int_equal(c->log_level, LOG_WARN);
+	assert_true(c->log_json);
+	assert_true(c->log_stdout);
+	assert_int_equal(c->dbs_n, 2);
+	const struct conf_db *d = &c->dbs[0];
+	assert_string_equal(d->path, "/data/app.db");
+	assert_string_equal(d->meta_path, "/meta/app");
+	assert_int_equal(d->monitor_interval_us, 2000000);
+	assert_int_equal(d->checkpoint_interval_us, 0);
+	assert_int_equal(d->min_checkpoint_pages, 5);
+	assert_int_equal(d->max_checkpoint_pages, 0);
+	assert_int_equal(d->replicas_n, 5);
+	const struct conf_replica *r = &d->replicas[0];
+	assert_string_equal(r->type, "file");
+	assert_string_equal(r->name, "file");
+	assert_string_equal(r->path, "/backup/app");
+	assert_null(r->url);
+	assert_int_equal(r->retention_us, 72 * INT64_C(3600000000));
+	assert_int_equal(r->retention_check_interval_us, 600000000);
+	assert_int_equal(r->sync_interval_us, 0);
+	assert_int_equal(r->snapshot_interval_us, 6 * INT64_C(3600000000));
+	assert_int_equal(r->validation_interval_us, 5400000000);
+	assert_int_equal(r->age_identities_n, 1);
+	assert_string_equal(r->age_identities[0], IDENTITY);
+	assert_int_equal(r->age_recipients_n, 1);
+	assert_int_equal(r->line, 18);
+	assert_int_equal(r->column, 9);
+	r = &d->replicas[1];
+	assert_string_equal(r->name, "far");
+	assert_string_equal(r->url, "s3://b/p");
+	assert_string_equal(r->region, "eu-west-1");
+	assert_string_equal(r->access_key_id, "AK");
+	assert_string_equal(r->secret_access_key, "SECTOP"); /* handed down: its own is empty */
+	assert_int_equal(r->force_path_style, 0);
+	assert_true(r->skip_verify);
+	r = &d->replicas[2];
+	assert_string_equal(r->url, "abs://an@c");
+	assert_string_equal(r->account_key, "ak");
+	assert_null(r->access_key_id);
+	r = &d->replicas[3];
+	assert_string_equal(r->url, "sftp://u@h:2222/there");
+	assert_string_equal(r->password, "pw");
+	assert_string_equal(r->key_path, "/k");
+	assert_string_equal(d->replicas[4].bucket, "gb");
+	assert_string_equal(d->replicas[4].path, "gp");
+	assert_non_null(getcwd(cwd, sizeof cwd));
+	snprintf(want, sizeof want, "%s/other.db", cwd);
+	assert_string_equal(c->dbs[1].path, want);
+	assert_ptr_equal(conf_db_find(c, want), &c->dbs[1]);
+	assert_null(conf_db_find(c, "/other.db"));
+	conf_free(c);
+}
+
+static void defaults_are_those_of_the_table(void **state)
+{
+	char meta[PATH_BYTES];
+	struct err e;
+	(void)state;
+	struct conf *c = read_good("dbs: [{path: /d/a.db, replicas: [{path: /r}]}]\n");
+	assert_int_equal(c->log_level, LOG_INFO);
+	assert_false(c->log_json);
+	assert_false(c->log_stdout);
+	assert_null(c->exec);
+	const struct conf_db *d = &c->dbs[0];
+	assert_int_equal(d->monitor_interval_us, 1000000);
+	assert_int_equal(d->checkpoint_interval_us, 60000000);
+	assert_int_equal(d->min_checkpoint_pages, 1000);
+	assert_int_equal(d->max_checkpoint_pages, 10000);
+	const struct conf_replica *r = &d->replicas[0];
+	assert_int_equal(r->retention_us, 24 * INT64_C(3600000000));
+	assert_int_equal(r->retention_check_interval_us, 3600000000);
+	assert_int_equal(r->sync_interval_us, 1000000);
+	assert_int_equal(r->snapshot_interval_us, 0);
+	assert_int_equal(r->validation_interval_us, 0);
+	assert_int_equal(r->force_path_style, -1);
+	assert_int_equal(conf_meta_dir(d, meta, &e), 0);
+	assert_string_equal(meta, "/d/.a.db-litestream");
+	conf_free(c);
+	c = read_good("dbs:\nlogging:\n"); /* empty values are values that are not given */
+	assert_int_equal(c->dbs_n, 0);
+	conf_free(c);
+}
+
+static void merges_and_aliases(void **state)
+{
+	(void)state;
+	struct conf *c = read_good("dbs:\n"
+				   "  - path: /a\n"
+				   "    replicas:\n"
+				   "      - &base\n"
+				   "        path: /ra\n"
+				   "        retention: 48h\n"
+				   "        sync-interval: 5s\n"
+				   "  - path: /b\n"
+				   "    replicas:\n"
+				   "      - <<: *base\n"
+				   "        path: /rb\n"
+				   "        sync-interval: 9s\n"
+				   "  - path: /c\n"
+				   "    replicas:\n"
+				   "      - {<<: [{path: /rc, sync-interval: 1s}, *base]}\n");
+	assert_string_equal(c->dbs[1].replicas[0].path, "/rb");
+	assert_int_equal(c->dbs[1].replicas[0].retention_us, 48 * INT64_C(3600000000));
+	assert_int_equal(c->dbs[1].replicas[0].sync_interval_us, 9000000);
+	assert_string_equal(c->dbs[2].replicas[0].path, "/rc");
+	assert_int_equal(c->dbs[2].replicas[0].sync_interval_us, 1000000);
+	assert_int_equal(c->dbs[2].replicas[0].retention_us, 48 * INT64_C(3600000000));
+	conf_free(c);
+	refuse("dbs: &d\n  - <<: *d\n", "1:6", "inside each other");
+	refuse("<<: [3]\n", "1:6", "<< takes sections");
+	refuse("<<: 3\n", "1:5", "<< takes a section");
+	refuse("<<: {addr: a}\n<<: {addr: b}\n", "2:1", "<< is given twice");
+	refuse("<<: {adr: a}\n", "1:6", "did you mean \"addr\"");
+	refuse("&a\n<<: *a\n", "1:1", "inside each other");
+}
+
+/* ---- refusals ---- */
+
+#define DB "dbs:\n  - path: /d/a.db\n"
+#define REPLICA_OF DB "    replicas:\n"
+
+static void keys_are_strict(void **state)
+{
+	(void)state;
+	refuse("", "", "is empty");
+	refuse("# nothing\n", "", "is empty");
+	refuse("---\n", "", "is empty");
+	refuse("hello\n", "1:1", "must be a section");
+	refuse("- a\n", "1:1", "not a list");
+	refuse("dbss: []\n", "1:1", "unknown key \"dbss\" at the top level; did you mean \"dbs\"?");
+	refuse("dbs: []\naddr: a\ndbs: []\n", "3:1", "given twice; the first time in line 1");
+	refuse(DB "    retension: 1h\n", "3:5", "unknown key \"retension\" in a database");
+	refuse(DB "    retention: 1h\n", "3:5",
+	       "\"retention\" is not known in a database of dbs; it belongs in a replica");
+	refuse(DB "    replica:\n      path: /r\n", "3:5", "did you mean \"replicas\"?");
+	refuse(REPLICA_OF "      - path: /r\n        retension: 1h\n", "5:9", "did you mean \"retention\"?");
+	refuse(REPLICA_OF "      - path: /r\n        level: 1h\n", "5:9", "it belongs in logging");
+	refuse(REPLICA_OF "      - path: /r\n        path: /s\n", "5:9",
+	       "given twice; the first time in line 4");
+	refuse("path: /a\n", "1:1", "it belongs in a database of dbs or in a replica");
+	refuse("snapshot: 1\n", "1:1", "docs/configuration.md");
+	refuse("\"addr\\0x\": 1\n", "1:1", "unknown key");
+	refuse("[a]: 1\n", "1:1", "a key must be a word");
+	refuse("addr: a\n---\naddr: b\n", "3:1", "second document");
+	refuse("addr: a\n...\n---\n- x\n", "4:1", "second document");
+	refuse("addr: !secret a\n", "1:7", "YAML tag");
+	refuse("logging: !!binary aGk=\n", "1:10", "YAML tag");
+}
+
+static void shapes_are_strict(void **state)
+{
+	(void)state;
+	refuse("dbs: 3\n", "1:6", "dbs must be a list of sections, not a single value");
+	refuse("dbs: {path: /a}\n", "1:6", "dbs must be a list of sections, not a section");
+	refuse("dbs: [/a]\n", "1:7", "an item of dbs must be a section with keys, not a single value");
+	refuse("dbs: [~]\n", "1:7", "not empty");
+	refuse("logging: [a]\n", "1:10", "logging must be a section with keys, not a list");
+	refuse("addr: [a]\n", "1:7", "addr must be text, not a list");
+	refuse(DB "    monitor-interval: {a: b}\n", "3:23", "must be a duration, not a section");
+	refuse(REPLICA_OF "      - path: /r\n        age: {recipients: " RECIPIENT "}\n", "5:27",
+	       "a list of texts");
+	refuse(REPLICA_OF "      - path: /r\n        age: {recipients: [[a]]}\n", "5:28", "single value");
+	refuse("addr: \"a\\0b\"\n", "1:7", "NUL");
+	refuse("addr: \"a\\nb\"\n", "1:7", "line break");
+}
+
+static void values_are_checked(void **state)
+{
+	(void)state;
+	refuse("dbs:\n  - meta-path: /m\n", "2:5", "needs path: FILE");
+	refuse("dbs:\n  - path:\n", "2:10", "path is empty");
+	refuse("dbs:\n  - path: ''\n", "2:11", "path is empty");
+	refuse("exec: ''\n", "1:7", "exec is empty");
+	refuse("exec:   \n", "1:6", "exec is empty");
+	refuse("exec: \"  \\n \"\n", "1:7", "exec is empty");
+	refuse("logging: {type: xml}\n", "1:17", "there are text and json");
+	refuse("logging: {type: JSON}\n", "1:17", "there are text and json");
+	refuse("logging: {level: loud}\n", "1:18", "debug, info, warn and error");
+	refuse("logging: {stderr: 2}\n", "1:19", "neither true nor false");
+	refuse(DB "    monitor-interval: 10\n", "3:23",
+	       "monitor-interval: \"10\" has no unit; a duration needs one, e.g. 10s");
+	refuse(DB "    monitor-interval: -1s\n", "3:23", "is negative");
+	refuse(DB "    checkpoint-interval: 1day\n", "3:26", "write hours");
+	refuse(DB "    min-checkpoint-page-count: 0\n", "3:32", "allowed are 1 to");
+	refuse(DB "    max-checkpoint-page-count: -1\n", "3:32", "not a whole number");
+	refuse(DB "    max-checkpoint-page-count: 010\n", "3:32", "plain decimal digits");
+	refuse(DB "    max-checkpoint-page-count: 1_000\n", "3:32", "plain decimal digits");
+	refuse(DB "    max-checkpoint-page-count: 99999999999999999999\n", "3:32", "out of bounds");
+	refuse(REPLICA_OF "      - path: /r\n        retention-check-interval: 0\n", "5:9", "retention: 0");
+	refuse(REPLICA_OF "      - path: /r\n        retention: -1h\n", "5:20", "negative");
+	refuse(REPLICA_OF "      - path: /r\n        sync-interval: 1000000000\n", "5:24", "e.g. 1000000000s");
+	struct conf *c = read_good(REPLICA_OF "      - path: /r\n        retention: 0\n"
+					      "        retention-check-interval: 0s\n");
+	assert_int_equal(c->dbs[0].replicas[0].retention_us, 0);
+	conf_free(c);
+	c = read_good("logging: {type: '', level: Debug, stderr: True}\n" DB);
+	assert_int_equal(c->log_level, LOG_DEBUG);
+	assert_false(c->log_stdout);
+	conf_free(c);
+}
+
+static void yaml_faults_have_places(void **state)
+{
+	struct conf *c;
+	struct err e;
+	(void)state;
+	refuse("dbs:\n\t- path: /a\n", "2:1", "with a tab");
+	refuse("addr: a\n  exec: b\n", "2:7", "not valid YAML");
+	refuse("dbs: [\n", "2:1", "not valid YAML");
+	refuse("addr: \"\\xZZ\"\n", "1:10", "not valid YAML");
+	refuse("addr: a\naddr: *nobody\n", "2:7", "undefined alias");
+	refuse("addr: a\nexec: b\377c\n", "2:8", "UTF-8");
+	refuse("addr: a\nexec: b\001c\n", "2:8", "UTF-8");
+	assert_int_equal(read_bytes("a: b\0c\n", 7, true, &c, &e), -1);
+	assert_non_null(strstr(e.text, ":1:5: not valid YAML"));
+	assert_int_equal(read_bytes("\377\376a\0", 4, true, &c, &e), -1);
+}
+
+static void hostile_files_are_bounded(void **state)
+{
+	enum { BIG = (1 << 20) + 1 };
+	char *big = malloc(BIG + 1);
+	struct conf *c;
+	struct err e;
+	(void)state;
+	assert_non_null(big);
+	memset(big, '#', BIG);
+	assert_int_equal(read_bytes(big, BIG, false, &c, &e), -1);
+	assert_int_equal(e.kind, ERR_CONFIG);
+	assert_non_null(strstr(e.text, "larger than"));
+	memset(big, '[', BIG); /* depth */
+	assert_int_equal(read_bytes(big, BIG - 1, false, &c, &e), -1);
+	assert_int_equal(e.kind, ERR_CONFIG);
+	size_t n = (size_t)snprintf(big, BIG, "dbs:\n- path: /a\n  replicas: &r\n");
+	for (unsigned i = 0; i < 60; i++)
+		n += (size_t)snprintf(big + n, BIG - n, "  - {path: /r%u, name: n%u, sync-interval: 1s}\n", i,
+				      i);
+	while (n < BIG - 64) /* a few bytes of alias for many nodes */
+		n += (size_t)snprintf(big + n, BIG - n, "- {path: /a%zu, replicas: *r}\n", n);
+	assert_int_equal(read_bytes(big, n, false, &c, &e), -1);
+	assert_non_null(strstr(e.text, "aliases"));
+	n = (size_t)snprintf(big, BIG, "dbs:\n- path: /a\n  replicas:\n");
+	for (unsigned i = 0; i < 65; i++)
+		n += (size_t)snprintf(big + n, BIG - n, "  - {path: /r%u, name: n%u}\n", i, i);
+	assert_int_equal(read_bytes(big, n, false, &c, &e), -1);
+	assert_non_null(strstr(e.text, ":68:5: more than 64 replicas"));
+	free(big);
+}
+
+static void ten_thousand_databases_are_read(void **state)
+{
+	struct dyn b = DYN_INIT(1 << 20);
+	struct conf *c;
+	struct err e;
+	(void)state;
+	assert_int_equal(dyn_addf(&b, "dbs:\n"), 0);
+	for (int i = 0; i < 10000; i++)
+		assert_int_equal(
+			dyn_addf(&b, "- path: /var/lib/app/tenants/%05d.db\n  replicas: [path: /backup/%05d]\n",
+				 i, i),
+			0);
+	assert_int_equal(read_bytes((const char *)b.p, b.len, true, &c, &e), 0);
+	assert_int_equal(c->dbs_n, 10000);
+	assert_string_equal(c->dbs[9999].replicas[0].path, "/backup/09999");
+	conf_free(c);
+	dyn_free(&b);
+}
+
+static void files_that_cannot_be_read(void **state)
+{
+	struct conf *c;
+	struct err e = ERR_INIT;
+	(void)state;
+	assert_int_equal(conf_read("/nonexistent/walbrook.yml", true, &c, &e), -1);
+	assert_int_equal(e.kind, ERR_CONFIG);
+	assert_non_null(strstr(e.text, "/nonexistent/walbrook.yml"));
+	e = ERR_INIT;
+	assert_int_equal(conf_read("/tmp", true, &c, &e), -1);
+}
+
+/* ---- environment ---- */
+
+static const char *get(const char *name)
+{
+	static const char *const vars[][2] = { { "A", "alpha" }, { "LONG_1", "0123456789" },
+					       { "_", "low" },	 { "$", "pid" },
+					       { "1", "one" },	 { "E", "" },
+					       { "NL", "a\nb" } };
+	for (size_t i = 0; i < COUNT(vars); i++)
+		if (strcmp(vars[i][0], name) == 0)
+			return vars[i][1];
+	return NULL;
+}
+
+static void variables_expand_as_in_go(void **state)
+{
+	static const struct {
+		const char *in, *out;
+	} cases[] = {
+		{ "", "" },
+		{ "$A", "alpha" },
+		{ "${A}", "alpha" },
+		{ "x${A}y", "xalphay" },
+		{ "$A.$A", "alpha.alpha" },
+		{ "$LONG_1x", "" },
+		{ "${LONG_1}x", "0123456789x" },
+		{ "$", "$" },
+		{ "a$", "a$" },
+		{ "$ x", "$ x" },
+		{ "$.x", "$.x" },
+		{ "$$", "pid" },
+		{ "$$A", "pidA" },
+		{ "$1x", "onex" },
+		{ "${1}x", "onex" },
+		{ "$2x", "x" },
+		{ "$?x", "x" },
+		{ "${?}x", "x" },
+		{ "$UNSET-", "-" },
+		{ "${UNSET}", "" },
+		{ "$E", "" },
+		{ "$_", "low" },
+		{ "# ${A:-b} $A\n$A", "# ${A:-b} $A\nalpha" },
+		{ "  # $A\nx # $A", "  # $A\nx # alpha" },
+		{ "\303\244$A", "\303\244alpha" },
+	};
+	static const struct {
+		const char *in, *why;
+	} bad[] = {
+		{ "${A:-b}", "f:1:1: \"${A:-b}\" is not an environment variable" },
+		{ "a\nbc${", "f:2:3:" },
+		{ "${}", "f:1:1:" },
+		{ "${A\n}", "f:1:1: \"${A\"" },
+		{ "k: $NL", "f:1:4: the value of the environment variable NL" },
+		{ "${A B}", "-no-expand-env" },
+	};
+	struct err e = ERR_INIT;
+	(void)state;
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		struct dyn out = DYN_INIT(1000);
+		struct expansions x = { 0 };
+		struct span in = { (const uint8_t *)cases[i].in, strlen(cases[i].in) };
+		if (expand_text("f", in, get, &out, &x, &e) < 0)
+			fail_msg("%s: %s", cases[i].in, e.text);
+		if (out.len != strlen(cases[i].out) ||
+		    (out.len > 0 && memcmp(out.p, cases[i].out, out.len) != 0))
+			fail_msg("%s: %.*s", cases[i].in, (int)out.len, (char *)out.p);
+		expansions_free(&x);
+		dyn_free(&out);
+	}
+	for (size_t i = 0; i < COUNT(bad); i++) {
+		struct dyn out = DYN_INIT(1000);
+		struct expansions x = { 0 };
+		struct span in = { (const uint8_t *)bad[i].in, strlen(bad[i].in) };
+		if (expand_text("f", in, get, &out, &x, &e) == 0 || !strstr(e.text, bad[i].why))
+			fail_msg("%s: %s", bad[i].in, e.text);
+		expansions_free(&x);
+		dyn_free(&out);
+	}
+	struct dyn small = DYN_INIT(8);
+	struct expansions x = { 0 };
+	assert_int_equal(
+		expand_text("f", (struct span){ (const uint8_t *)"${LONG_1}", 9 }, get, &small, &x, &e), -1);
+	assert_non_null(strstr(e.text, "larger than 8 bytes"));
+	expansions_free(&x);
+	dyn_free(&small);
+}
+
+static void places_are_those_before_expansion(void **state)
+{
+	(void)state;
+	setenv("WB_T_SHORT", "a", 1);
+	setenv("WB_T_TRUE", "true", 1);
+	setenv("WB_T_LONG", "0123456789012345678901234567890", 1);
+	setenv("WB_T_BREAK", "a\nexec: evil", 1);
+	unsetenv("WB_T_UNSET");
+	refuse("logging: {level: $WB_T_SHORT, type: xml}\n", "1:18", "not a level");
+	refuse("logging: {stderr: $WB_T_TRUE, typ: xml}\n", "1:31", "unknown key \"typ\"");
+	refuse("{addr: $WB_T_LONG$WB_T_SHORT$WB_T_UNSET, typ: xml}\n", "1:42", "unknown key \"typ\"");
+	refuse("\n{addr: ${WB_T_SHORT}\303\244, typ: xml}\n", "2:24", "unknown key \"typ\"");
+	refuse("addr: $WB_T_BREAK\n", "1:7", "line break");
+	refuse("dbs:\n  - path: $WB_T_UNSET\n", "2:10",
+	       "The environment variable WB_T_UNSET, used on this line, is not set");
+	struct conf *c = read_good("addr: $WB_T_SHORT\n# ${broken\n");
+	assert_string_equal(c->addr, "a");
+	conf_free(c);
+	struct err e;
+	assert_int_equal(read_bytes("addr: ${a:-b}$\n", 15, false, &c, &e), 0);
+	assert_string_equal(c->addr, "${a:-b}$");
+	conf_free(c);
+}
+
+static void the_file_is_found(void **state)
+{
+	char *path;
+	struct err e = ERR_INIT;
+	(void)state;
+	unsetenv("WALBROOK_CONFIG");
+	unsetenv("LITESTREAM_CONFIG");
+	assert_int_equal(conf_find(file, &path, &e), 0);
+	assert_string_equal(path, file);
+	free(path);
+	setenv("LITESTREAM_CONFIG", file, 1);
+	assert_int_equal(conf_find(NULL, &path, &e), 0);
+	assert_string_equal(path, file);
+	free(path);
+	setenv("WALBROOK_CONFIG", "/nonexistent/w.yml", 1);
+	assert_int_equal(conf_find(NULL, &path, &e), -1);
+	assert_int_equal(e.kind, ERR_CONFIG);
+	assert_non_null(strstr(e.text, "/nonexistent/w.yml"));
+	assert_non_null(strstr(e.text, "WALBROOK_CONFIG"));
+	assert_int_equal(conf_find("/nonexistent/x.yml", &path, &e), -1);
+	assert_non_null(strstr(e.text, "-config"));
+	unsetenv("WALBROOK_CONFIG");
+	unsetenv("LITESTREAM_CONFIG");
+	if (access("/etc/walbrook.yml", F_OK) < 0 && access("/etc/litestream.yml", F_OK) < 0) {
+		static const char *const all[] = { "-config", "WALBROOK_CONFIG", "LITESTREAM_CONFIG",
+						   "/etc/walbrook.yml", "/etc/litestream.yml" };
+		assert_int_equal(conf_find(NULL, &path, &e), -1);
+		assert_int_equal(e.kind, ERR_NOTHING);
+		for (size_t i = 0; i < COUNT(all); i++)
+			assert_non_null(strstr(e.text, all[i]));
+	}
+}
+
+/* ---- replicas ---- */
+
+static void urls_are_taken_apart(void **state)
+{
+	static const struct {
+		const char *text, *user, *password, *host, *path;
+	} good[] = {
+		{ "file:///a/b", "", "", "", "/a/b" },
+		{ "file:///a//b/../c/", "", "", "", "/a/c" },
+		{ "file://rel/x", "", "", "", "/rel/x" },
+		{ "file:///a%20b", "", "", "", "/a%20b" },
+		{ "file:///a b", "", "", "", "/a%20b" },
+		{ "file:///a%2Fb c", "", "", "", "/a/b%20c" },
+		{ "file:///\303\244", "", "", "", "/%C3%A4" },
+		{ "file:///a?b", "", "", "", "/a?b" },
+		{ "file:///a#b", "", "", "", "/a" },
+		{ "s3://bucket", "", "", "bucket", "" },
+		{ "s3://bucket/", "", "", "bucket", "" },
+		{ "s3://bucket/a/../b%20c?x=y#z", "", "", "bucket", "/b c" },
+		{ "abs://acc@con/p", "acc", "", "con", "/p" },
+		{ "sftp://u:p%40ss@h:22/a", "u", "p@ss", "h:22", "/a" },
+		{ "sftp://u:p@w@h/a", "u", "p@w", "h", "/a" },
+	};
+	static const char *const bad[] = { "/a/b",
+					   "abc",
+					   "://x",
+					   "file://",
+					   "file:///",
+					   "file:///..",
+					   "s3://b/%zz",
+					   "s3://b/%4",
+					   "s3://b/%00",
+					   "s3://b/\001",
+					   "averyveryverylongscheme://x",
+					   "file:///a%zz" };
+	struct url u;
+	struct err e;
+	(void)state;
+	for (size_t i = 0; i < COUNT(good); i++) {
+		if (url_parse(good[i].text, &u, &e) < 0)
+			fail_msg("%s", e.text);
+		if (strcmp(u.user, good[i].user) || strcmp(u.password, good[i].password) ||
+		    strcmp(u.host, good[i].host) || strcmp(u.path, good[i].path))
+			fail_msg("%s: %s %s %s %s", good[i].text, u.user, u.password, u.host, u.path);
+	}
+	for (size_t i = 0; i < COUNT(bad); i++)
+		if (url_parse(bad[i], &u, &e) == 0)
+			fail_msg("accepted: %s", bad[i]);
+}
+
+static void s3_hosts(void **state)
+{
+	static const struct {
+		const char *host, *bucket, *region, *endpoint;
+		bool path_style;
+	} cases[] = {
+		{ "b", "b", "", "", false },
+		{ "my.dotted.bucket:9000", "my.dotted.bucket", "", "", false },
+		{ "localhost", "", "us-east-1", "http://localhost", true },
+		{ "b.localhost:9000", "b", "us-east-1", "http://localhost:9000", true },
+		{ "notlocalhost", "notlocalhost", "", "", false },
+		{ "b.s3.us-west-000.backblazeb2.com", "b", "us-west-000",
+		  "https://s3.us-west-000.backblazeb2.com", true },
+		{ "s3.us-west-000.backblazeb2.com", "", "us-west-000", "https://s3.us-west-000.backblazeb2.com",
+		  true },
+		{ "a.b.s3.filebase.com", "a.b", "", "https://s3.filebase.com", true },
+		{ "b.nyc3.digitaloceanspaces.com", "b", "nyc3", "https://nyc3.digitaloceanspaces.com", true },
+		{ "b.s3.fr-par.scw.cloud", "b", "fr-par", "https://s3.fr-par.scw.cloud", true },
+		{ "b.eu-1.linodeobjects.com:99", "b", "eu-1", "https://eu-1.linodeobjects.com:99", true },
+		{ "xs3.fr-par.scw.cloud", "xs3.fr-par.scw.cloud", "", "", false },
+		{ ".digitaloceanspaces.com", ".digitaloceanspaces.com", "", "", false },
+		{ "", "", "", "", false },
+	};
+	struct s3_host h;
+	(void)state;
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		s3_host_parse(cases[i].host, &h);
+		if (strcmp(h.bucket, cases[i].bucket) || strcmp(h.region, cases[i].region) ||
+		    strcmp(h.endpoint, cases[i].endpoint) || h.path_style != cases[i].path_style)
+			fail_msg("%s: %s %s %s %d", cases[i].host, h.bucket, h.region, h.endpoint,
+				 h.path_style);
+	}
+}
+
+static void replica_rules(void **state)
+{
+	(void)state;
+#define ONE(keys) DB "    replicas: [{" keys "}]\n"
+	refuse(ONE(""), "3:16", "needs the place to copy to");
+	refuse(ONE("type: fil"), "3:17", "Did you mean file?");
+	refuse(ONE("type: S3, bucket: b"), "3:17", "\"S3\" is not known");
+	refuse(ONE("url: gs://b"), "3:17", "Did you mean gcs?");
+	refuse(ONE("url: /backup"), "3:17", "file:///backup");
+	refuse(ONE("url: backup"), "3:17", "not a URL");
+	refuse(ONE("path: s3://b/p"), "3:17", "write it as url:");
+	refuse(ONE("type: s3, url: \"file:///x\""), "3:17", "type says s3");
+	refuse(ONE("url: \"file:///x\", path: /y"), "3:35", "either url or path");
+	refuse(ONE("path: /"), "3:17", "root directory");
+	refuse(ONE("path: /x, bucket: b"), "3:27",
+	       "bucket has no meaning for a replica of type file; it is for s3, gcs, abs");
+	refuse(ONE("type: gcs, bucket: b, region: r"), "3:39", "it is for s3");
+	refuse(ONE("path: /x, skip-verify: true"), "3:27", "it is for s3");
+	refuse(ONE("type: s3"), "3:16", "needs bucket");
+	refuse(ONE("url: \"s3://s3.filebase.com/x\""), "3:17", "does not tell its bucket");
+	refuse(ONE("url: \"s3://b/p\", bucket: c"), "3:34", "either url or bucket");
+	refuse(ONE("url: \"s3://b/p\", path: c"), "3:34", "either url or path");
+	refuse(ONE("url: \"abs://a@/p\""), "3:17", "bucket");
+	refuse(ONE("type: sftp, user: u"), "3:16", "needs host");
+	refuse(ONE("type: sftp, host: h"), "3:16", "needs user");
+	refuse(ONE("url: \"sftp://h/p\""), "3:17", "does not tell its user");
+	refuse(ONE("url: \"sftp://u@h/p\", host: i"), "3:38", "either url or host");
+	refuse(ONE("path: /x, age: "), "3:32", "age is empty");
+	refuse(ONE("path: /x, age: {}"), "3:32", "age is empty");
+	refuse(ONE("path: /x, age: {recipients: []}"), "3:45", "recipients is empty");
+	refuse(ONE("path: /x, age: {recipients: }"), "3:45", "recipients is empty");
+	refuse(ONE("path: /x, age: {recipients: [~], identities: [" IDENTITY "]}"), "3:27",
+	       "recipients contains no key");
+	refuse(ONE("path: /x, age: {recipients: ['# none'], identities: [" IDENTITY "]}"), "3:27",
+	       "contains no key");
+	refuse(ONE("path: /x, age: {recipients: [age1abc]}"), "3:27", "not a key of age");
+	refuse(ONE("path: /x, age: {recipients: [" RECIPIENT "]}"), "3:27", "no identities");
+	refuse(ONE("path: /x, age: {identities: [" RECIPIENT "]}"), "3:27",
+	       "not a key of age (AGE-SECRET-KEY-1");
+	struct conf *c = read_good(ONE("url: \"s3://b.localhost:9000/p\", region: eu, endpoint: \"http://e\""));
+	assert_string_equal(c->dbs[0].replicas[0].region, "eu");
+	assert_string_equal(c->dbs[0].replicas[0].endpoint, "http://e");
+	assert_int_equal(c->dbs[0].replicas[0].force_path_style, 1);
+	conf_free(c);
+	c = read_good(ONE("url: \"sftp://u:secret@h/p\", user: other"));
+	char shown[PATH_BYTES];
+	assert_string_equal(c->dbs[0].replicas[0].user, "other");
+	assert_string_equal(c->dbs[0].replicas[0].password, "secret");
+	assert_null(strstr(conf_replica_shown(&c->dbs[0].replicas[0], shown), "secret"));
+	assert_string_equal(conf_replica_target(&c->dbs[0].replicas[0]), "sftp://u:secret@h/p");
+	conf_free(c);
+}
+
+/* One letter of a key changed, anywhere, is noticed; and whatever is wrong, a secret is not repeated. */
+static void age_keys_and_secrets(void **state)
+{
+	char key[sizeof IDENTITY], text[512];
+	struct conf *c;
+	struct err e;
+	(void)state;
+	for (size_t i = 0; i < strlen(IDENTITY); i++) {
+		memcpy(key, IDENTITY, sizeof key);
+		key[i] = key[i] == 'Q' ? 'P' : 'Q';
+		snprintf(text, sizeof text, ONE("path: /x, age: {identities: [%s]}"), key);
+		assert_int_equal(read_text(text, &c, &e), -1);
+		assert_null(strstr(e.text, "QYQ5RQWZ"));
+	}
+	static const char *const secret[] = {
+		ONE("url: \"sftp://u:geheim@h\""),
+		ONE("url: \"sftp://u:geheim@h/%%zz\", user: x"),
+		ONE("url: \"sfpt://u:geheim@h\""),
+		ONE("path: /x, password: geheim"),
+		ONE("path: /x, secret-access-key: geheim"),
+		ONE("type: sftp, user: u, host: h, password: \"geheim\\n\""),
+		ONE("url: \"s3://a:geheim@/x\""),
+		ONE("url: \"sftp://u:ge/geheim@h/%%zz\""),
+	};
+	for (size_t i = 0; i < COUNT(secret); i++)
+		if (read_text(secret[i], &c, &e) == 0)
+			conf_free(c);
+		else
+			assert_null(strstr(e.text, "geheim"));
+}
+
+static void encryption_is_refused_where_it_is_not_there(void **state)
+{
+	struct err e = ERR_INIT;
+	(void)state;
+	struct conf *c =
+		read_good(ONE("path: /x, age: {identities: [" IDENTITY "], recipients: [" RECIPIENT "]}"));
+	assert_int_equal(conf_replica_usable(c, &c->dbs[0].replicas[0], &e), -1);
+	assert_int_equal(e.kind, ERR_CONFIG);
+	assert_non_null(strstr(e.text, ":3:16: "));
+	conf_free(c);
+	c = read_good(ONE("path: /x"));
+	assert_int_equal(conf_replica_usable(c, &c->dbs[0].replicas[0], &e), 0);
+	conf_free(c);
+}
+
+/* ---- what must not be shared ---- */
+
+static void places_are_not_shared(void **state)
+{
+	(void)state;
+#define TWO(a, b) "dbs:\n  - {path: /d/a.db, replicas: [" a "]}\n  - {path: /d/b.db, replicas: [" b "]}\n"
+	refuse("dbs:\n  - path: /d/a\n  - path: /d/./a\n", "3:5",
+	       "/d/a is configured twice (the other one is in line 2)");
+	refuse("dbs:\n  - path: /d/a\n  - path: /d//x/../a\n", "3:5", "twice");
+	refuse("dbs:\n  - {path: /a, meta-path: /m}\n  - {path: /b, meta-path: /m/}\n", "3:5",
+	       "metadata directory /m");
+	refuse("dbs:\n  - {path: /a/x}\n  - {path: /b, meta-path: /a/.x-litestream}\n", "3:5",
+	       "metadata directory");
+	refuse(TWO("{path: /r}", "{path: /r/}"), "3:32", "two replicas are on /r (the other one is in line 2)");
+	refuse(TWO("{path: /r}", "{url: \"file:///r//\"}"), "3:32", "two replicas");
+	refuse(TWO("{url: \"s3://b/p\"}", "{type: s3, bucket: b, path: p/}"), "3:32", "two replicas");
+	refuse(TWO("{url: \"sftp://u@h/p\"}", "{type: sftp, host: h, user: v, path: /p}"), "3:32",
+	       "two replicas");
+	refuse(TWO("{path: /r}, {path: /s}", "{path: /t}"), "2:44", "are named \"file\"");
+	refuse(TWO("{path: /d/a.db}", ""), "2:32", "is on the database /d/a.db itself");
+	refuse(TWO("{path: /d/b.db-wal}", ""), "2:32", "on a file of the database /d/b.db");
+	refuse(TWO("", "{path: /d/.a.db-litestream}"), "3:32", "metadata directory of the database /d/a.db");
+	refuse(TWO("", "{path: /d/.a.db-litestream/x/y}"), "3:32", "metadata directory");
+	struct conf *c =
+		read_good(TWO("{path: /r}, {path: /s, name: x}, {url: \"s3://b/p\"}",
+			      "{path: /r2}, {url: \"s3://b/q\"}, {path: /d/.a.db-litestream2, name: y}"));
+	conf_free(c);
+}
+
+static void the_command_line_makes_one(void **state)
+{
+	static const char *const urls[] = { "file:///r1", "/r2/", "s3://b/p", "s3://b/q" };
+	static const struct {
+		const char *db;
+		const char *urls[2];
+		const char *why;
+	} bad[] = {
+		{ "/d", { "backup", NULL }, "./backup" },
+		{ "/d", { "", NULL }, "not the place" },
+		{ "file:///d", { "/r", NULL }, "the database comes first" },
+		{ "/d", { "/r", "file:///r/" }, "two replicas are on /r" },
+		{ "/d", { "/d-wal", NULL }, "on a file of the database" },
+		{ "/d", { "ftp://x/y", NULL }, "Did you mean sftp?" },
+		{ "", { "/r", NULL }, "empty" },
+	};
+	struct conf *c;
+	struct err e = ERR_INIT;
+	(void)state;
+	assert_int_equal(conf_from_args("/d/./a", urls, COUNT(urls), &c, &e), 0);
+	assert_null(c->file);
+	assert_int_equal(c->dbs_n, 1);
+	assert_string_equal(c->dbs[0].path, "/d/a");
+	assert_int_equal(c->dbs[0].max_checkpoint_pages, 10000);
+	static const char *const names[] = { "file", "file-2", "s3", "s3-2" };
+	for (size_t i = 0; i < COUNT(names); i++) {
+		assert_string_equal(c->dbs[0].replicas[i].name, names[i]);
+		assert_int_equal(c->dbs[0].replicas[i].sync_interval_us, 1000000);
+	}
+	assert_string_equal(c->dbs[0].replicas[1].path, "/r2");
+	assert_string_equal(conf_replica_target(&c->dbs[0].replicas[0]), "/r1");
+	conf_free(c);
+	for (size_t i = 0; i < COUNT(bad); i++) {
+		if (conf_from_args(bad[i].db, bad[i].urls, bad[i].urls[1] ? 2 : 1, &c, &e) == 0)
+			fail_msg("accepted %s %s", bad[i].db, bad[i].urls[0]);
+		if (!strstr(e.text, bad[i].why) || e.kind != ERR_USAGE)
+			fail_msg("%s: %s", bad[i].why, e.text);
+	}
+}
+
+/* ---- documentation ---- */
+
+static void table_row(const struct option *o, char *buf, size_t size)
+{
+	char types[64] = "";
+	for (unsigned t = 0; t < REPLICA_TYPES_N && o->types; t++)
+		if (o->types & 1u << t)
+			snprintf(types + strlen(types), sizeof types - strlen(types), "%s%s",
+				 *types ? ", " : "", replica_types[t].name);
+	snprintf(buf, size, "| `%s` | %s | %s%s%s | %s%s%s%s |\n", o->name, option_type_text(o->type),
+		 o->by_default ? "`" : "", o->by_default ? o->by_default : "", o->by_default ? "`" : "",
+		 *types ? "(" : "", types, *types ? ") " : "", o->sentence);
+}
+
+static char *read_doc(const char *name)
+{
+	const char *dir = getenv("WALBROOK_DOCS");
+	char path[PATH_BYTES];
+	struct dyn b = DYN_INIT(1 << 20);
+	struct err e;
+	snprintf(path, sizeof path, "%s/%s", dir ? dir : "docs", name);
+	if (file_read_all(path, &b, &e) < 0)
+		fail_msg("%s", e.text);
+	assert_int_equal(dyn_add(&b, "", 1), 0);
+	return (char *)b.p;
+}
+
+static void the_documentation_has_every_key(void **state)
+{
+	char *doc = read_doc("configuration.md"), row[512];
+	size_t rows = 0, missing = 0;
+	(void)state;
+	for (size_t i = 0; i < options_n; i++) {
+		table_row(&options[i], row, sizeof row);
+		if (!strstr(doc, row)) {
+			missing++;
+			print_error("missing %s: %s", option_scope_text(options[i].scope), row);
+		}
+	}
+	for (const char *p = doc; (p = strstr(p, "\n| `")); p++)
+		rows++;
+	free(doc);
+	assert_int_equal(missing, 0);
+	assert_int_equal(rows, options_n);
+}
+
+static void the_documentation_has_every_exit_code(void **state)
+{
+	static const struct {
+		int code;
+		const char *text;
+		bool retry;
+	} kinds[] = {
+#define X(id, code, text, retry) { code, text, retry },
+		ERR_KINDS(X)
+#undef X
+	};
+	char *doc = read_doc("exit-codes.md"), row[128];
+	size_t rows = 0;
+	(void)state;
+	for (size_t i = 0; i < COUNT(kinds); i++) {
+		snprintf(row, sizeof row, "\n| %d | %s | %s |", kinds[i].code, kinds[i].text,
+			 kinds[i].retry ? "yes" : "no");
+		if (!strstr(doc, row))
+			fail_msg("missing: %s", row);
+	}
+	for (const char *p = doc; (p = strstr(p, "\n| ")); p++)
+		rows += p[3] >= '0' && p[3] <= '9';
+	free(doc);
+	assert_int_equal(rows, COUNT(kinds));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(durations_are_those_of_go),
+		cmocka_unit_test(durations_are_printed_so_that_they_can_be_read),
+		cmocka_unit_test(nearest_words),
+		cmocka_unit_test(every_key_is_read),
+		cmocka_unit_test(defaults_are_those_of_the_table),
+		cmocka_unit_test(merges_and_aliases),
+		cmocka_unit_test(keys_are_strict),
+		cmocka_unit_test(shapes_are_strict),
+		cmocka_unit_test(values_are_checked),
+		cmocka_unit_test(yaml_faults_have_places),
+		cmocka_unit_test(hostile_files_are_bounded),
+		cmocka_unit_test(ten_thousand_databases_are_read),
+		cmocka_unit_test(files_that_cannot_be_read),
+		cmocka_unit_test(variables_expand_as_in_go),
+		cmocka_unit_test(places_are_those_before_expansion),
+		cmocka_unit_test(the_file_is_found),
+		cmocka_unit_test(urls_are_taken_apart),
+		cmocka_unit_test(s3_hosts),
+		cmocka_unit_test(replica_rules),
+		cmocka_unit_test(age_keys_and_secrets),
+		cmocka_unit_test(encryption_is_refused_where_it_is_not_there),
+		cmocka_unit_test(places_are_not_shared),
+		cmocka_unit_test(the_command_line_makes_one),
+		cmocka_unit_test(the_documentation_has_every_key),
+		cmocka_unit_test(the_documentation_has_every_exit_code),
+	};
+	cmocka_set_message_output(CM_OUTPUT_TAP);
+	return cmocka_run_group_tests_name("conf", tests, make_file, drop_file);
+}
