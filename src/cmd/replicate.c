@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "conf/conf.h"
 #include "daemon/daemon.h"
+#include "rt/child.h"
 
 struct replicate_flags {
 	const char *exec, *config;
@@ -72,6 +73,12 @@ static int take_exec(const char *exec, struct conf *c, struct err *e)
 	if (exec[strspn(exec, " \t\r\n")] == 0)
 		return err_set(e, ERR_USAGE,
 			       "-exec is empty; give it a command such as -exec \"myapp -listen :8080\"");
+	char **words;
+	if (child_split(exec, &words, e) < 0) {
+		e->kind = ERR_USAGE;
+		return err_wrap(e, "-exec");
+	}
+	child_argv_free(words);
 	if (!(copy = strdup(exec)))
 		return err_sys(e, ENOMEM, "cannot keep the command of -exec");
 	free(c->exec);

@@ -38,6 +38,8 @@ struct daemon {
 	int64_t swept_us, look_us;
 	size_t sweep_at;
 	struct child child;
+	bool broken; /* all are, from the start */
+	struct err *why;
 	bool child_started, child_ended;
 	int64_t told_us; /* when the first signal came */
 	int status;
@@ -229,6 +231,17 @@ static void start_child(struct daemon *d)
 	child_argv_free(argv);
 }
 
+/* Nothing was ever served and nothing can be: the reason is ours. */
+static bool all_broken(struct daemon *d)
+{
+	for (size_t i = 0; i < d->n; i++) {
+		if (d->dbs[i].opened || d->dbs[i].out || !d->dbs[i].ready || d->dbs[i].state != DB_BROKEN)
+			return false;
+	}
+	*d->why = d->dbs[0].db.why;
+	return true;
+}
+
 static void run_due(void *arg)
 {
 	struct daemon *d = arg;
@@ -240,39 +253,16 @@ static void run_due(void *arg)
 		m->marked = false;
 		managed_turn(m);
 	}
+	if (!d->en.stopping && all_broken(d)) {
+		d->broken = true;
+		loop_stop(d->en.loop);
+		return;
+	}
 	start_child(d);
 	if (d->en.marked)
 		loop_wake(d->en.loop);
 	if (d->en.stopping && all_finished(d) && pool_out(d->en.pool) == 0)
 		loop_stop(d->en.loop);
-}
-
-/* Before the first turn is over nothing runs; then: is there anything to serve? */
-static bool all_broken(struct daemon *d, struct err *e)
-{
-	for (size_t i = 0; i < d->n; i++)
-		if (!d->dbs[i].ready || d->dbs[i].state != DB_BROKEN)
-			return false;
-	*e = d->dbs[0].db.why;
-	return true;
-}
-
-struct first {
-	struct daemon *d;
-	bool broken;
-	struct err *e;
-};
-
-static void run_first(void *arg)
-{
-	struct first *f = arg;
-	run_due(f->d);
-	if (!all_ready(f->d))
-		return;
-	f->broken = all_broken(f->d, f->e);
-	if (f->broken && pool_out(f->d->en.pool) > 0)
-		return; /* nothing goes on; end when what is under way is over */
-	loop_stop(f->d->en.loop);
 }
 
 static void raise_limits(void)
@@ -370,7 +360,7 @@ static void close_all(struct daemon *d)
 
 int daemon_run(const struct conf *c, struct err *e, int *ret_exit)
 {
-	struct daemon d = { .conf = c };
+	struct daemon d = { .conf = c, .why = e };
 	int rc = -1;
 	*ret_exit = 0;
 	if (c->dbs_n == 0)
@@ -381,15 +371,11 @@ int daemon_run(const struct conf *c, struct err *e, int *ret_exit)
 	srand48((long)mono_us() ^ getpid());
 	log_info("walbrook", L_S("version", WALBROOK_VERSION), L_I("databases", c->dbs_n));
 	if (open_engine(&d, e) == 0 && open_dbs(&d, e) == 0) {
-		struct first f = { &d, false, e };
-		loop_before_sleep(d.en.loop, run_first, &f);
+		loop_before_sleep(d.en.loop, run_due, &d);
 		loop_wake(d.en.loop);
 		rc = loop_run(d.en.loop, e);
-		loop_before_sleep(d.en.loop, run_due, &d);
-		if (rc == 0 && f.broken)
+		if (d.broken)
 			rc = -1;
-		else if (rc == 0 && (!d.en.stopping || !all_finished(&d)))
-			rc = loop_run(d.en.loop, e);
 		log_info("stopped", L_I("status", rc < 0 ? err_exit_code(e->kind) : d.status));
 	}
 	*ret_exit = d.status;

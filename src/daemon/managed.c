@@ -92,6 +92,7 @@ static void step_done(struct task *t)
 		m->begin = NULL;
 	}
 	m->state = m->db.state;
+	m->opened = m->opened || m->report.opened;
 	m->generation = m->db.cap.at.generation;
 	m->captured = (struct position){ m->db.cap.at.index, m->db.cap.at.chain.offset };
 	if (m->report.loaded)
@@ -163,6 +164,26 @@ static bool any_token(struct managed *m, int64_t now_us)
 	return false;
 }
 
+/* Looks once in PROBE_US whether another process waits for us with a checkpoint; then a step walks. */
+static bool walk_if_insisted(struct managed *m, int64_t now_us)
+{
+	int pid;
+	if (now_us < m->probe_us)
+		return false;
+	m->probe_us = now_us + PROBE_US;
+	/* Just after a step it is not worth it; but one that is to pin a snapshot comes every 2 ms. */
+	bool pins = m->snap && m->snap->phase == SNAP_WANTED;
+	if (!pins && now_us - m->step_us < PROBE_US / 2)
+		return false;
+	if (!relay_foreign_insists(&m->db.relay, &pid))
+		return false;
+	m->walk = true;
+	if (m->snap) /* an exact copy in the making holds what the other one waits for */
+		atomic_store(&m->snap->s.let_go, true);
+	submit_step(m, now_us);
+	return true;
+}
+
 /* The index says that there is something new. Returns when to look again, 0: a step was submitted. */
 static int64_t turn_changed(struct managed *m, uint64_t new_frames, int64_t now_us)
 {
@@ -171,7 +192,7 @@ static int64_t turn_changed(struct managed *m, uint64_t new_frames, int64_t now_
 		submit_step(m, now_us);
 		return 0;
 	}
-	return now_us + BUSY_LOOK_US;
+	return walk_if_insisted(m, now_us) ? 0 : now_us + BUSY_LOOK_US;
 }
 
 /* Nothing new. Returns when to look again, 0: only an event or nothing. */
@@ -199,20 +220,8 @@ static int64_t turn_same(struct managed *m, int64_t now_us)
 	}
 	if (!db_has_backlog(&m->db))
 		return next_us;
-	int pid;
-	if (now_us >= m->probe_us) {
-		m->probe_us = now_us + PROBE_US;
-		/* Just after a step it is not worth it; but one that is to pin a snapshot comes every 2 ms. */
-		bool pins = m->snap && m->snap->phase == SNAP_WANTED;
-		if ((pins || now_us - m->step_us >= PROBE_US / 2) &&
-		    relay_foreign_insists(&m->db.relay, &pid)) {
-			m->walk = true;
-			if (m->snap) /* an exact copy in the making holds what the other one waits for */
-				atomic_store(&m->snap->s.let_go, true);
-			submit_step(m, now_us);
-			return 0;
-		}
-	}
+	if (walk_if_insisted(m, now_us))
+		return 0;
 	return sooner(next_us, m->probe_us);
 }
 
@@ -304,7 +313,8 @@ static bool lacks_snapshot(const struct managed *m)
 		return false;
 	for (size_t i = 0; i < m->ships_n; i++) {
 		const struct shipper *s = &m->ships[i];
-		if (!s->attached || s->r.wants_snapshot || !generation_equal(&s->r.generation, &m->generation))
+		if (s->job != SHIP_NONE || s->held || !s->attached || s->r.wants_snapshot ||
+		    !generation_equal(&s->r.generation, &m->generation))
 			return true;
 	}
 	return false;
@@ -319,9 +329,9 @@ static int64_t turn_stopping(struct managed *m, int64_t now_us)
 		return 0;
 	if (!m->stepped_to_stop && (!m->ready || lacks_snapshot(m))) {
 		next_us = turn_db(m, now_us);
+		next_us = sooner(next_us, snap_turn(m, now_us)); /* before the replicas are at work again */
 		for (size_t i = 0; i < m->ships_n; i++)
 			next_us = sooner(next_us, ship_turn(&m->ships[i], now_us));
-		next_us = sooner(next_us, snap_turn(m, now_us));
 		trim(m);
 		return sooner(next_us, now_us + BUSY_US);
 	}
@@ -354,9 +364,9 @@ void managed_turn(struct managed *m)
 		next_us = turn_stopping(m, now_us);
 	} else {
 		next_us = turn_db(m, now_us);
+		next_us = sooner(next_us, snap_turn(m, now_us)); /* before the replicas are at work again */
 		for (size_t i = 0; i < m->ships_n; i++)
 			next_us = sooner(next_us, ship_turn(&m->ships[i], now_us));
-		next_us = sooner(next_us, snap_turn(m, now_us));
 		trim(m);
 		drop_laggards(m);
 	}

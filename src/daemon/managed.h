@@ -43,10 +43,10 @@ struct shipper {
 	enum ship_job job; /* that is out; NONE: nothing is */
 	bool held;	   /* a snapshot is being published with it */
 	bool attached;	   /* what it holds of r.generation is known */
-	bool any;	   /* of SHIP_ATTACH: there was something */
 	bool lagged;	   /* it starts again with the next WAL index and a snapshot */
-	int rc;
+	int rc;		   /* these three are the job's while it is out */
 	struct err e;
+	bool any;			    /* of SHIP_ATTACH: there was something */
 	struct generation target;	    /* of SHIP_ATTACH */
 	struct spool_segment *cursor;	    /* first segment that it has not passed; NULL: none */
 	const struct spool_segment **batch; /* of SHIP_OBJECT, while it is out */
@@ -87,6 +87,7 @@ struct managed {
 	bool walk, sweep, may_let_go, stepped_to_stop; /* the last two: on the way to the end */
 	const char *begin; /* reason for a new generation that the next step is to begin */
 
+	bool opened;	     /* at least once */
 	enum db_state state; /* as of the last step, as are these */
 	struct generation generation;
 	struct position captured;

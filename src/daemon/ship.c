@@ -52,8 +52,9 @@ bool ship_has_token(struct shipper *s, int64_t now_us)
 
 bool ship_done(const struct shipper *s)
 {
-	bool all = !s->cursor && !s->r.doc_dirty;
-	return s->job == SHIP_NONE && !s->held && (generation_none(&s->m->generation) || (all && s->attached));
+	if (s->job != SHIP_NONE || s->held)
+		return false; /* its state is the job's */
+	return generation_none(&s->m->generation) || (s->attached && !s->cursor && !s->r.doc_dirty);
 }
 
 static int run(struct task *t)

@@ -35,7 +35,7 @@ static bool interval_over(const struct shipper *s)
 
 static bool wants(const struct shipper *s, int64_t now_us)
 {
-	if (!s->attached || s->held || s->job == SHIP_ATTACH || generation_none(&s->r.generation) ||
+	if (!s->attached || s->held || s->job != SHIP_NONE || generation_none(&s->r.generation) ||
 	    !generation_equal(&s->r.generation, &s->m->generation) || (s->misses && now_us < s->retry_us))
 		return false;
 	return s->r.wants_snapshot || interval_over(s);
@@ -47,8 +47,8 @@ void snap_cancel(struct managed *m)
 	if (!p)
 		return;
 	atomic_store(&p->s.cancel, true);
-	if (p->out)
-		return; /* its job ends soon, and then this is called again */
+	if (p->out || (m->out && m->order.snapshot == &p->s))
+		return; /* a job that works on it ends soon, and then this is called again */
 	if (p->outs)
 		snapshot_outs_end(&p->s, p->outs, p->n, false);
 	for (size_t i = 0; p->to && i < p->n; i++)
@@ -166,7 +166,7 @@ void snap_step_done(struct managed *m, bool pinned)
 	struct snap *p = m->snap;
 	if (!p)
 		return;
-	if (!relay_holds(&m->db.relay)) {
+	if (!relay_holds(&m->db.relay) || (atomic_load(&p->s.cancel) && !p->out)) {
 		/* The files were let go, and with them perhaps the lock of the copy. */
 		snap_cancel(m);
 		return;
@@ -229,11 +229,14 @@ static bool hold_all(struct snap *p)
 
 static bool shipped(const struct snap *p)
 {
-	for (size_t i = 0; i < p->n; i++)
+	for (size_t i = 0; i < p->n; i++) {
+		if (p->to[i]->job != SHIP_NONE)
+			return false; /* looked at again when it is done */
 		if (p->outs[i].e.kind == ERR_NONE &&
 		    generation_equal(&p->to[i]->r.generation, &p->s.generation) &&
 		    position_compare(p->to[i]->r.at, p->usable_from) < 0)
 			return false;
+	}
 	return true;
 }
 

@@ -322,6 +322,13 @@ static enum relay_result both_hold(struct relay *r, struct capture *c, bool dura
 	return rc;
 }
 
+static bool all_copied(struct conn *c)
+{
+	uint8_t raw[WAL_INDEX_HEADER_BYTES];
+	struct wal_index h;
+	return conn_index(c, raw, &h) && shm_backfill(c->shm) == h.mx_frame;
+}
+
 /* Steps 4 and 5, with the checkpoint lock in the holder's hand if it is to copy. */
 static enum relay_result copy_and_park(struct relay *r, bool copy, struct err *e)
 {
@@ -332,13 +339,16 @@ static enum relay_result copy_and_park(struct relay *r, bool copy, struct err *e
 		conn_drop_checkpoint(hold);
 		return RELAY_OK; /* all was copied already: parked */
 	}
-	if (copy) {
-		int rc = conn_passive(hold, e);
-		conn_drop_checkpoint(hold);
-		if (rc < 0)
-			return busy_or_fail(e);
-		r->n.copies++;
-	}
+	if (!copy)
+		return RELAY_OK;
+	int rc = conn_passive(hold, e);
+	conn_drop_checkpoint(hold);
+	if (rc < 0)
+		return busy_or_fail(e);
+	r->n.copies++;
+	/* Only where slot 0 is to be had: a begin in vain would raise a mark that somebody may wait for. */
+	if (!all_copied(hold))
+		return RELAY_OK;
 	if (conn_begin(hold, e) < 0)
 		return busy_or_fail(e);
 	if (conn_slot(hold) != 0) {

@@ -134,7 +134,7 @@ static unsigned committed_frames(const char *tsv)
 
 static void one_fixture(const char *dir, const char *name)
 {
-	char *tsv, *packed_db, *packed_wal;
+	char *tsv = NULL, *packed_db = NULL, *packed_wal = NULL;
 	struct rig r;
 	struct dyn db = DYN_INIT((size_t)1 << 30), wal = DYN_INIT((size_t)1 << 30);
 	assert_true(asprintf(&tsv, "%s/%s/expected.tsv", dir, name) > 0 &&
