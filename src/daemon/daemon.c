@@ -253,12 +253,14 @@ static void run_due(void *arg)
 		m->marked = false;
 		managed_turn(m);
 	}
-	if (!d->en.stopping && all_broken(d)) {
+	bool broken = !d->en.stopping && all_broken(d);
+	if (broken && pool_out(d->en.pool) == 0) { /* what is under way ends first, and nothing follows it */
 		d->broken = true;
 		loop_stop(d->en.loop);
 		return;
 	}
-	start_child(d);
+	if (!broken)
+		start_child(d);
 	if (d->en.marked)
 		loop_wake(d->en.loop);
 	if (d->en.stopping && all_finished(d) && pool_out(d->en.pool) == 0)

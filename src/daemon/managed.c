@@ -328,6 +328,7 @@ static int64_t turn_stopping(struct managed *m, int64_t now_us)
 	if (m->out || (m->snap && m->snap->out))
 		return 0;
 	if (!m->stepped_to_stop && (!m->ready || lacks_snapshot(m))) {
+		m->may_let_go = false;
 		next_us = turn_db(m, now_us);
 		next_us = sooner(next_us, snap_turn(m, now_us)); /* before the replicas are at work again */
 		for (size_t i = 0; i < m->ships_n; i++)

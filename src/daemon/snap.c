@@ -61,16 +61,32 @@ void snap_cancel(struct managed *m)
 	m->snap = NULL;
 }
 
+/* For those who want one now; whether a job of theirs is out when the copy begins does not matter then. */
 static void begin(struct managed *m, int64_t now_us)
 {
-	m->snap = calloc(1, sizeof *m->snap);
-	if (!m->snap)
+	struct snap *p = calloc(1, sizeof *p);
+	if (!p)
 		return;
+	p->outs = calloc(m->ships_n, sizeof *p->outs);
+	p->to = calloc(m->ships_n, sizeof *p->to);
+	for (size_t i = 0; p->outs && p->to && i < m->ships_n; i++) {
+		if (!wants(&m->ships[i], now_us))
+			continue;
+		p->outs[p->n].replica = &m->ships[i].r;
+		p->to[p->n++] = &m->ships[i];
+	}
+	if (p->n == 0) {
+		free(p->outs);
+		free(p->to);
+		free(p);
+		return;
+	}
 	m->en->snapshots_out++;
-	m->snap->m = m;
-	m->snap->phase = SNAP_WANTED;
-	m->snap->since_us = now_us;
-	m->snap->generation = m->generation;
+	p->m = m;
+	p->phase = SNAP_WANTED;
+	p->since_us = now_us;
+	p->generation = m->generation;
+	m->snap = p;
 }
 
 static int copy_run(struct task *t)
@@ -137,22 +153,10 @@ static void submit(struct managed *m, int (*run)(struct task *), void (*done)(st
 	engine_submit(m->en, &p->task);
 }
 
-static void start_copy(struct managed *m, int64_t now_us)
+static void start_copy(struct managed *m)
 {
 	struct snap *p = m->snap;
-	p->outs = calloc(m->ships_n, sizeof *p->outs);
-	p->to = calloc(m->ships_n, sizeof *p->to);
 	p->phase = SNAP_COPY;
-	for (size_t i = 0; p->outs && p->to && i < m->ships_n; i++) {
-		if (!wants(&m->ships[i], now_us))
-			continue;
-		p->outs[p->n].replica = &m->ships[i].r;
-		p->to[p->n++] = &m->ships[i];
-	}
-	if (p->n == 0) {
-		snap_cancel(m);
-		return;
-	}
 	if (!p->s.exact) {
 		p->s.generation = m->generation;
 		p->s.at = m->captured;
@@ -172,7 +176,7 @@ void snap_step_done(struct managed *m, bool pinned)
 		return;
 	}
 	if (p->phase == SNAP_WANTED && pinned && !p->out) {
-		start_copy(m, mono_us());
+		start_copy(m);
 	} else if (p->phase == SNAP_COPIED) {
 		p->usable_from = m->captured;
 		p->phase = SNAP_SHIP;
@@ -267,7 +271,7 @@ int64_t snap_turn(struct managed *m, int64_t now_us)
 	}
 	if (p->phase == SNAP_WANTED && now_us - p->since_us > PIN_FOR_US && !m->out) {
 		conn_end(&p->s.conn);
-		start_copy(m, now_us);
+		start_copy(m);
 		return 0;
 	}
 	if (p->phase == SNAP_SHIP && shipped(p))

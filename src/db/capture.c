@@ -60,6 +60,7 @@ struct run {
 	struct wal_chain chain; /* moves ahead of c->at.chain until the segment is ended */
 	struct index_commit *commits;
 	size_t commits_n, commits_cap;
+	uint64_t budget_bytes;
 	int64_t wall_us;
 	bool open, ends_on_commit, no_memory;
 };
@@ -205,7 +206,8 @@ static enum capture_result capture_range(struct run *r, struct conn *conn, const
 		err_set(e, ERR_FAIL, "no memory");
 		return CAPTURE_FAIL;
 	}
-	while (rc == CAPTURE_OK && r->chain.offset < end) {
+	uint64_t from = r->chain.offset;
+	while (rc == CAPTURE_OK && r->chain.offset < end && r->chain.offset - from < r->budget_bytes) {
 		uint64_t left = end - r->chain.offset;
 		rc = piece(r, conn, buf, (size_t)(left < most ? left : most), e);
 		if (rc == CAPTURE_OK && r->chain.offset < end && r->ends_on_commit &&
@@ -213,7 +215,7 @@ static enum capture_result capture_range(struct run *r, struct conn *conn, const
 			rc = CAPTURE_FAIL;
 	}
 	free(buf);
-	if (rc == CAPTURE_OK && !wal_sum_equal(r->chain.sum, h->frame_sum))
+	if (rc == CAPTURE_OK && r->chain.offset == end && !wal_sum_equal(r->chain.sum, h->frame_sum))
 		rc = gap(e, r->c, "the checksum of the last frame is another one than the index says");
 	if (rc == CAPTURE_OK && r->open && run_end(r, sync, e) < 0)
 		rc = CAPTURE_FAIL;
@@ -237,6 +239,12 @@ static void follow_restart(struct capture *c, const struct wal_index *h)
 enum capture_result capture_to(struct capture *c, struct conn *conn, const struct wal_index *h, bool sync,
 			       struct err *e)
 {
+	return capture_some(c, conn, h, sync, UINT64_MAX, e);
+}
+
+enum capture_result capture_some(struct capture *c, struct conn *conn, const struct wal_index *h, bool sync,
+				 uint64_t budget_bytes, struct err *e)
+{
 	if (c->blind)
 		return CAPTURE_OK;
 	follow_restart(c, h);
@@ -258,6 +266,7 @@ enum capture_result capture_to(struct capture *c, struct conn *conn, const struc
 		return CAPTURE_FAIL;
 	}
 	r.file.at = (struct position){ c->at.index, c->at.chain.offset };
+	r.budget_bytes = budget_bytes;
 	enum capture_result rc = capture_range(&r, conn, h, sync, e);
 	if (r.open)
 		spool_abort(&r.file);

@@ -17,6 +17,7 @@
 
 enum {
 	CAPTURE_PIECE_BYTES = 256 << 10,
+	CAPTURE_BUDGET_BYTES = 48 << 20,  /* at once, so that a step is never long */
 	CAPTURE_SEGMENT_BYTES = 32 << 20, /* a segment is ended at the first commit past this much plain data */
 };
 
@@ -42,6 +43,9 @@ void capture_fini(struct capture *c);
  * interruption. */
 enum capture_result capture_to(struct capture *c, struct conn *conn, const struct wal_index *h, bool sync,
 			       struct err *e);
+/* The same, but stops when about budget_bytes are captured; capture_reached tells whether that was all. */
+enum capture_result capture_some(struct capture *c, struct conn *conn, const struct wal_index *h, bool sync,
+				 uint64_t budget_bytes, struct err *e);
 
 /* Everything up to h->mx_frame is captured. */
 bool capture_reached(const struct capture *c, const struct wal_index *h);

@@ -211,6 +211,22 @@ uint32_t shm_mark(const volatile uint8_t *shm, int slot)
 	return __atomic_load_n(w + slot, __ATOMIC_ACQUIRE);
 }
 
+uint32_t shm_attempted(const volatile uint8_t *shm)
+{
+	const volatile uint32_t *w = (const volatile uint32_t *)(const volatile void *)(shm + 128);
+	return __atomic_load_n(w, __ATOMIC_ACQUIRE);
+}
+
+/* Nobody else changes the mark of a slot that somebody holds, and a mark that is lower than what its readers
+ * see is what SQLite itself uses when all slots are busy. */
+void conn_lower_mark(struct conn *c, uint32_t mark)
+{
+	int slot = conn_slot(c);
+	uint32_t *w = (uint32_t *)(uintptr_t)(c->shm + 100);
+	if (slot >= 1 && shm_mark(c->shm, slot) == mark && mark > 0)
+		__atomic_store_n(w + slot, mark - 1, __ATOMIC_RELEASE);
+}
+
 static long read_through(sqlite3_file *f, const char *what, void *p, size_t n, uint64_t off, struct err *e)
 {
 	sqlite3_int64 size = 0;

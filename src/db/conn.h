@@ -50,6 +50,10 @@ void conn_drop_checkpoint(struct conn *c);
 bool conn_index(const struct conn *c, uint8_t raw[WAL_INDEX_HEADER_BYTES], struct wal_index *ret);
 uint32_t shm_backfill(const volatile uint8_t *shm);
 uint32_t shm_mark(const volatile uint8_t *shm, int slot); /* of a read slot >= 1 */
+/* If the slot >= 1 that this connection holds has this mark: makes it one lower. A checkpoint copies one frame
+ * less then. */
+void conn_lower_mark(struct conn *c, uint32_t mark);
+uint32_t shm_attempted(const volatile uint8_t *shm); /* through which frame a checkpoint has begun to copy */
 bool shm_index(const volatile uint8_t *shm, uint8_t raw[WAL_INDEX_HEADER_BYTES], struct wal_index *ret);
 
 /* Reads from the WAL or the database file through SQLite's own descriptors (see spec of POSIX locks in

@@ -35,6 +35,7 @@ enum {
 	QUIET_US = 200000,
 	REST_AFTER_US = 2000000,
 	REOPEN_US = 1000000,
+	LOCKED_US = 20000,
 	BROKEN_RETRY_US = 60000000,
 	WALKED_LATELY_US = 60000000,
 	RETRY_MIN_US = 2000,
@@ -474,7 +475,7 @@ static int open_db(struct db *d, struct db_report *ret)
 		close_files(d);
 		be(d, rc == RELAY_AGAIN ? DB_WAITING : DB_BROKEN, &e);
 		if (rc == RELAY_AGAIN)
-			ret->due_us = mono_us() + 20000;
+			ret->due_us = mono_us() + LOCKED_US;
 		return -1;
 	}
 	d->changed_us = d->copied_us = mono_us();
@@ -502,6 +503,14 @@ static void heal_index(struct db *d)
 		conn_end(idle);
 }
 
+/* The length from which the writer is slowed: well before the limit, since what is behind falls further behind.
+ */
+static int64_t brake_frames(const struct db *d)
+{
+	int64_t most = d->o.max_checkpoint_pages * 3 / 4;
+	return most < BRAKE_FRAMES ? most : BRAKE_FRAMES;
+}
+
 static enum relay_result capture_latest(struct db *d, struct wal_index *h, struct err *e)
 {
 	uint8_t raw[WAL_INDEX_HEADER_BYTES];
@@ -512,7 +521,11 @@ static enum relay_result capture_latest(struct db *d, struct wal_index *h, struc
 			return RELAY_AGAIN;
 		}
 	}
-	return relay_capture(&d->relay, relay_conn(&d->relay), &d->cap, h, true, e);
+	/* What is long overdue is captured with the brake on (let_go), or the writer would run ahead meanwhile.
+	 */
+	bool overdue = d->o.max_checkpoint_pages > 0 && h->mx_frame >= 2 * brake_frames(d);
+	uint64_t budget = overdue ? CAPTURE_PIECE_BYTES : CAPTURE_BUDGET_BYTES;
+	return relay_capture(&d->relay, relay_conn(&d->relay), &d->cap, h, true, budget, e);
 }
 
 /* The spool is full, or could not be written for long, or the WAL is not a chain: stop capturing, let the WAL
@@ -593,14 +606,6 @@ static int64_t busy_frames(const struct db *d)
 	if (d->relay.hold_us > SHORT_HOLD_US && d->o.max_checkpoint_pages * 3 / 4 > early)
 		early = d->o.max_checkpoint_pages * 3 / 4;
 	return early / 2 > 0 ? early / 2 : 1;
-}
-
-/* The length from which the writer is slowed: well before the limit, since what is behind falls further behind.
- */
-static int64_t brake_frames(const struct db *d)
-{
-	int64_t most = d->o.max_checkpoint_pages * 3 / 4;
-	return most < BRAKE_FRAMES ? most : BRAKE_FRAMES;
 }
 
 /* Whether, and how, the WAL is to be let go now. */

@@ -46,7 +46,13 @@ enum {
 	SMALL_BACKLOG_FRAMES = 256,
 	WRITE_LOCK_WAIT_US = 50000,
 	WALK_LIMIT_US = 400000,
+	ASIDE_FIRST_US = 15000,
+	ASIDE_AGAIN_US = 120000, /* longer than SQLite sleeps between two tries */
 	PROVE_WAIT_US = 1000,
+	BRAKE_SLICES = 400,
+	BRAKE_SLICE_US = 20000,
+	BRAKE_GAP_US = 2000,
+	BRAKE_PIECE_BYTES = 4 << 20,
 	CKPT_WAIT_US = 5000,
 	CKPT_RETRY_US = 20,
 	SHM_LOCK_OFFSET = 120, /* of the first lock byte in the -shm */
@@ -212,11 +218,11 @@ static int index_now(struct conn *c, struct wal_index *h, struct err *e)
 }
 
 enum relay_result relay_capture(struct relay *r, struct conn *conn, struct capture *c,
-				const struct wal_index *h, bool durable, struct err *e)
+				const struct wal_index *h, bool durable, uint64_t budget_bytes, struct err *e)
 {
 	uint64_t restarts = c->restarts;
 	carry_proof(r, h);
-	enum relay_result rc = from_capture(capture_to(c, conn, h, durable, e));
+	enum relay_result rc = from_capture(capture_some(c, conn, h, durable, budget_bytes, e));
 	if (c->restarts != restarts)
 		log_debug("wal restarted", L_S("db", r->path), L_I("index", c->at.index));
 	return rc;
@@ -227,7 +233,7 @@ static enum relay_result capture_now(struct relay *r, struct conn *conn, struct 
 {
 	if (index_now(conn, h, e) < 0)
 		return RELAY_AGAIN;
-	enum relay_result rc = relay_capture(r, conn, c, h, durable, e);
+	enum relay_result rc = relay_capture(r, conn, c, h, durable, UINT64_MAX, e);
 	if (rc == RELAY_OK && durable && spool_sync(&c->spool, e) < 0)
 		return RELAY_FAIL;
 	return rc;
@@ -399,31 +405,64 @@ static enum relay_result bring_down(struct relay *r, struct capture *c, struct e
 	return RELAY_OK;
 }
 
-/* What is done before the lock is taken. A writer that we keep up with: all but the last few frames is copied
- * and synced already. One that runs ahead: only captured, so that the rest, with its sync, slows it as a
- * checkpoint of its own would. */
-static enum relay_result before_hold(struct relay *r, struct capture *c, bool brake, struct err *e)
+/* A writer that we keep up with: all but the last few frames is copied, captured and synced before the lock is
+ * taken. */
+static enum relay_result before_hold(struct relay *r, struct capture *c, struct err *e)
 {
 	struct wal_index h;
-	enum relay_result rc = brake ? RELAY_OK : bring_down(r, c, e);
+	enum relay_result rc = bring_down(r, c, e);
 	if (rc != RELAY_OK)
 		return rc;
-	if (!conn_is_open(&r->writer) && conn_open(&r->writer, r->path, e) < 0)
-		return busy_or_fail(e);
-	if (!brake && conn_sync_db(relay_conn(r), e) < 0)
+	if (conn_sync_db(relay_conn(r), e) < 0)
 		return RELAY_FAIL;
 	rc = capture_now(r, relay_conn(r), c, false, &h, e);
-	if (rc == RELAY_OK && !brake && conn_sync_wal(relay_conn(r), e) < 0)
+	if (rc == RELAY_OK && conn_sync_wal(relay_conn(r), e) < 0)
 		return RELAY_FAIL;
 	return rc;
 }
 
+static void note_hold(struct relay *r, int64_t from_us)
+{
+	int64_t held_us = mono_us() - from_us;
+	if (held_us > r->n.longest_hold_us)
+		r->n.longest_hold_us = held_us;
+}
+
+/* A writer that runs ahead of us is slowed: it waits while we capture, slice by slice, and gets in between for
+ * a moment. Ends with the lock held when all is captured. */
+static enum relay_result capture_braked(struct relay *r, struct capture *c, struct err *e)
+{
+	struct wal_index h;
+	for (int i = 0; i < BRAKE_SLICES; i++) {
+		if (conn_begin_write(&r->writer, WRITE_LOCK_WAIT_US, e) < 0)
+			return busy_or_fail(e);
+		int64_t from_us = mono_us();
+		enum relay_result rc;
+		do {
+			rc = index_now(relay_conn(r), &h, e) < 0
+				     ? RELAY_AGAIN
+				     : relay_capture(r, relay_conn(r), c, &h, false, BRAKE_PIECE_BYTES, e);
+			if (rc == RELAY_OK && (c->blind || capture_reached(c, &h)))
+				return RELAY_OK;
+		} while (rc == RELAY_OK && mono_us() - from_us < BRAKE_SLICE_US);
+		conn_end(&r->writer);
+		note_hold(r, from_us);
+		if (rc != RELAY_OK)
+			return rc;
+		sleep_us(BRAKE_GAP_US);
+	}
+	err_set(e, ERR_BUSY, "%s: the writer is too far ahead", r->path);
+	return RELAY_AGAIN;
+}
+
 enum relay_result relay_forced(struct relay *r, struct capture *c, bool brake, struct err *e)
 {
-	enum relay_result rc = before_hold(r, c, brake, e);
+	if (!conn_is_open(&r->writer) && conn_open(&r->writer, r->path, e) < 0)
+		return busy_or_fail(e);
+	enum relay_result rc = brake ? capture_braked(r, c, e) : before_hold(r, c, e);
 	if (rc != RELAY_OK)
 		return rc;
-	if (conn_begin_write(&r->writer, WRITE_LOCK_WAIT_US, e) < 0)
+	if (!brake && conn_begin_write(&r->writer, WRITE_LOCK_WAIT_US, e) < 0)
 		return busy_or_fail(e);
 	int64_t from_us = mono_us();
 	/* What is captured here is written but synced only after the lock is free. A kill loses nothing; a loss
@@ -431,8 +470,7 @@ enum relay_result relay_forced(struct relay *r, struct capture *c, bool brake, s
 	rc = relay_round(r, c, true, false, e);
 	conn_end(&r->writer);
 	int64_t held_us = mono_us() - from_us;
-	if (held_us > r->n.longest_hold_us)
-		r->n.longest_hold_us = held_us;
+	note_hold(r, from_us);
 	r->hold_us = (r->hold_us * 7 + held_us) / 8;
 	r->n.forced++;
 	log_debug("forced hold", L_S("db", r->path), L_I("held_us", held_us), L_I("brake", brake));
@@ -441,16 +479,29 @@ enum relay_result relay_forced(struct relay *r, struct capture *c, bool brake, s
 	return rc;
 }
 
+/* Leaves the slot for another one although its mark is the newest: the other process may have read an older
+ * mark of it just before we took it, and then it waits for this slot, whatever mark it has by now. With a lower
+ * mark the begin does not join this slot. Not when the other one copies already. */
+static void step_aside(struct relay *r, const struct wal_index *h, int64_t *next_us)
+{
+	if (mono_us() < *next_us || shm_attempted(relay_conn(r)->shm) == h->mx_frame)
+		return;
+	conn_lower_mark(relay_conn(r), h->mx_frame);
+	*next_us = mono_us() + ASIDE_AGAIN_US;
+}
+
 /* The second half of the walk: the other process copies to the end; as soon as it is there we go to slot 0. */
 static enum relay_result walk_to_slot_0(struct relay *r, struct capture *c, struct err *e)
 {
-	for (int64_t until_us = mono_us() + WALK_LIMIT_US; mono_us() < until_us;) {
+	int64_t until_us = mono_us() + WALK_LIMIT_US, aside_us = mono_us() + ASIDE_FIRST_US;
+	while (mono_us() < until_us) {
 		struct wal_index h;
 		enum relay_result rc = capture_now(r, relay_conn(r), c, true, &h, e);
 		if (rc != RELAY_OK)
 			return rc;
 		if (conn_slot(relay_conn(r)) == 0)
 			return RELAY_OK;
+		step_aside(r, &h, &aside_us);
 		/* Copied to the end: to slot 0. Or it waits for our mark because a commit came after it: step
 		 * forward, which is to another slot. */
 		const volatile uint8_t *shm = relay_conn(r)->shm;

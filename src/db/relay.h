@@ -59,7 +59,7 @@ bool relay_prove(struct relay *r, const struct wal_index *h, int64_t wait_us);
 
 /* Captures through *h on conn, and knows what a restart means for the proof. */
 enum relay_result relay_capture(struct relay *r, struct conn *conn, struct capture *c,
-				const struct wal_index *h, bool durable, struct err *e);
+				const struct wal_index *h, bool durable, uint64_t budget_bytes, struct err *e);
 
 /* A round: the other one begins, capture reaches its snapshot, the holder lets go, copies if asked, and parks.
  * durable: what was captured is synced before the holder lets go (else the caller syncs before anything else).

@@ -4,9 +4,9 @@
 
   1. Each scenario (scenarios.py) is run once without a fault; the trace tells which calls it makes, in which order.
   2. From these the cases are chosen: call x N x fault. By default the first and the last of all calls of one name on
-     files of one kind, the errors taking turns; with FULL=1 every N and every fault. The table says how many of how
+     files of one kind, the errors taking turns, less where an earlier scenario has the same; with FULL=1 every N and every fault. The table says how many of how
      many. Besides the faults of base/sys.c there is `full`: FULL_FOR calls in a row fail with ENOSPC. FAULT+CALL:N:FAULT
-     is a case of two faults.
+     is a case of two faults: a write of which half is there when the process is stopped, or an end while it tidies up.
   3. Each case runs the scenario with that fault. Afterwards:
        - the application's database is sound and has all commits (scenario by scenario: scenarios.py);
        - what can be restored at once is a committed prefix with everything that was in a replica, or the clear word that
@@ -29,6 +29,7 @@ import argparse
 import os
 import re
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -51,30 +52,36 @@ def kind_of_file(path):
     """The path without what differs from run to run."""
     path = re.sub(r"^.*/(site|probe)/", "", path)
     path = re.sub(r"\.tmp-\d+-\d+$", ".tmp-N", path)
+    path = re.sub(r"^replica\d", "replica", path)
     path = re.sub(r"\b[0-9a-f]{16}\b", "GENERATION", path)
     return re.sub(r"\b[0-9a-f]{8,}\b", "N", path.replace("_", " "))
 
 
-def choose(calls, full):
-    """Cases [(call, N, fault)] for a list of (call, path)."""
+def choose(calls, full, known):
+    """Cases [(call, N, fault)] for a list of (call, path). Known: (call, kind of file) that an earlier scenario has."""
     nth, groups = Counter(), defaultdict(list)
     for call, path in calls:
         nth[call] += 1
         groups[call, kind_of_file(path)].append(nth[call])
     cases, turn = set(), 0
-    for (call, _), places in sorted(groups.items()):
+    for (call, kind), places in sorted(groups.items()):
         if full:
             cases |= {(call, n, fault) for n in places for fault in faults_of(call)}
             continue
         # Before a call is after the one before it, so "die" alone meets every state once; the calls that publish or
         # remove something are met from behind as well.
         first, last = places[0], places[-1]
+        turn += 1
+        if (call, kind) in known:
+            cases |= {(call, last, "die"), (call, first, ERRORS[turn % 3])}
+            continue
+        known.add((call, kind))
         cases |= {(call, first, "die"), (call, last, "die")}
         cases |= {(call, last, "die-after")} if call in PUBLISHING else set()
-        cases |= {(call, first, "short")} if call in TRANSFERS else set()
+        if call in TRANSFERS:
+            cases |= {(call, first, "short"), (call, last, "short+%s:%d:die" % (call, last + 1))}
         cases |= {(call, first, ERRORS[turn % 3])}
         cases |= {(call, last, ERRORS[(turn + 1) % 3])} if call not in OF_NO_MATTER else set()
-        turn += 1
     if not full:
         cases |= {(call, 1 + nth[call] * k // 3, "full") for call in nth for k in (0, 2) if call in NEEDS_ROOM}
     return sorted(cases)
@@ -138,28 +145,29 @@ class Tap:
         print("\n".join("# " + line for line in str(text).split("\n")), flush=True)
 
 
-def prepare(walbrook, kind, top, wanted, full):
-    """In a worker process. The template and the plain run of a scenario, and its cases."""
+def prepare(walbrook, kind, top):
+    """In a worker process. The template of a scenario, and its calls without a fault."""
     template = scenarios.prepare(kind, walbrook, os.path.join(top, "prepare"))
     rc, complaint, _, calls, log, _ = run_job(walbrook, Job(kind, template, os.path.join(top, "plain")))
-    count = Counter(call for call, _ in calls)
-    return template, complaint, log, count, wanted or choose(calls, full) + kind.more_cases
+    return template, complaint, log, calls
 
 
 def run_scenarios(tap, pool, args, kinds, wanted, full):
     """All cases of all scenarios in one queue; a report for each scenario when its last case is done."""
-    begun = []
+    begun, known = [], set()
     for kind in kinds:
         top = os.path.join(args.directory, kind.name)
-        begun.append((kind, top, pool.submit(prepare, args.walbrook, kind, top, wanted.get(kind.name), full)))
+        begun.append((kind, top, pool.submit(prepare, args.walbrook, kind, top)))
     queued = []
     for kind, top, future in begun:
-        template, complaint, log, count, cases = future.result()
+        template, complaint, log, calls = future.result()
         if complaint:
             tap.ok(False, "%s without a fault: %s" % (kind.name, complaint))
             tap.note("\n".join(log))
             continue
+        cases = wanted.get(kind.name) or choose(calls, full, known) + kind.more_cases
         jobs = [Job(kind, template, os.path.join(top, "%s-%d-%s" % c), c) for c in cases]
+        count = Counter(call for call, _ in calls)
         queued.append((kind, count, [(job, pool.submit(run_job, args.walbrook, job)) for job in jobs]))
     met = run = 0
     for kind, count, jobs in queued:
@@ -179,8 +187,9 @@ def report(tap, args, kind, count, results):
     for call in sorted(count):
         rows = by_call.get(call, [])
         runs, met = Counter(j.case[2] for j, _ in rows), Counter(j.case[2] for j, r in rows if r[2] is not None)
-        two = sorted(f for f in runs if f not in FAULTS)
-        faults = " ".join("%s %d/%d" % (f, met[f], runs[f]) for f in FAULTS + two if runs[f])
+        two = [sum(n for f, n in some.items() if "+" in f) for some in (met, runs)]
+        faults = " ".join("%s %d/%d" % (f, met[f], runs[f]) for f in FAULTS if runs[f])
+        faults += " two %d/%d" % tuple(two) if two[1] else ""
         failed = sum(1 for _, r in rows if r[1])
         tried = len({j.case[1] for j, _ in rows})
         row = (kind.name, call, count[call], tried, faults, ", FAILED %d" % failed if failed else "")
@@ -244,12 +253,14 @@ def main():
     args.keep = bool(args.directory) or any(one.values())
     args.directory = tempfile.mkdtemp(prefix="walbrook-faults.", dir=args.directory)
     tap, began = Tap(), time.monotonic()
+    pool = ProcessPoolExecutor(args.j)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
-        with ProcessPoolExecutor(args.j) as pool:
-            run, met = run_scenarios(tap, pool, args, kinds, one, os.environ.get("FULL") == "1")
-            if not args.no_strace and not any(one.values()):
-                compare_with_strace(tap, pool, args, kinds)
+        run, met = run_scenarios(tap, pool, args, kinds, one, os.environ.get("FULL") == "1")
+        if not args.no_strace and not any(one.values()):
+            compare_with_strace(tap, pool, args, kinds)
     finally:
+        pool.shutdown(cancel_futures=True)  # the cases under way end what they have started
         if args.keep:
             tap.note("kept: %s" % args.directory)
         else:

@@ -18,6 +18,7 @@ struct rig {
 	struct spool_segment *segs, **segs_end; /* of the current generation */
 	unsigned generations, steps, walks, opened;
 	int64_t due_us, step_us, probe_us, worst_step_us;
+	struct snapshot *pinned; /* let go when somebody insists on a checkpoint */
 };
 
 HELPER struct db_options rig_options(struct rig *r)
@@ -127,6 +128,10 @@ HELPER bool rig_turn(struct rig *r)
 	if (look == DB_LOOK_SAME && db_has_backlog(&r->d) && now_us >= r->probe_us) {
 		r->probe_us = now_us + 6000;
 		if (now_us - r->step_us >= 3000 && relay_foreign_insists(&r->d.relay, &pid)) {
+			if (r->pinned) {
+				conn_end(&r->pinned->conn);
+				r->pinned->exact = false;
+			}
 			rig_order(r, (struct db_order){ .walk = true });
 			r->walks++;
 			return true;

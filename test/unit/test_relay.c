@@ -103,7 +103,11 @@ static bool pin_snapshot(struct rig *r, struct dyn *to, struct snapshot *s)
 		rig_order(r, (struct db_order){ .pin = true, .snapshot = s, .walk = walk });
 		if (!r->rep.pinned)
 			continue;
+		r->pinned = s;
 		rig_run(r, 30); /* frozen: what happens meanwhile does not show */
+		r->pinned = NULL;
+		if (!s->exact)
+			continue;
 		struct dyn stored = DYN_INIT((size_t)1 << 30);
 		assert_int_equal(snapshot_copy(s, to_dyn, &stored, &e), 0);
 		struct segment_reader *d = segment_reader_new(to_dyn, to);
@@ -161,7 +165,10 @@ static void one_storm(const struct storm *w)
 	rig_run(&r, w->ms / 2);
 	const char *wrote = rig_stop_peer(&r, &p), *copied = w->mode ? rig_stop_peer(&r, &c) : "0 0 0";
 	long probes = 0, holes = 0, commits = strtol(wrote, NULL, 10);
-	rig_park(&r);
+	if (w->mode)
+		rig_step(&r); /* it leaves copying to the application for some seconds */
+	else
+		rig_park(&r);
 	assert_int_equal(sscanf(peer_do(&slots, "stop"), "%ld %ld", &probes, &holes), 2);
 	print_message("# page %u, %s: %ld commits, checkpoints %s (busy, worst ms), %u steps, %lu restarts, "
 		      "%lu copies, "
@@ -170,9 +177,13 @@ static void one_storm(const struct storm *w)
 		      (unsigned long)r.d.cap.restarts, (unsigned long)r.d.relay.n.copies,
 		      (unsigned long)r.d.relay.n.forced, (long)(r.d.relay.n.longest_hold_us / 1000),
 		      (unsigned long)r.d.relay.n.walks, (unsigned long)r.d.relay.n.refused, pinned, probes);
+	long worst_ms = 0;
+	assert_int_equal(sscanf(copied, "%*d %*d %ld", &worst_ms), 1);
+	/* The timeout of its checkpoints is 10 s: it never waits for us that long. */
+	assert_true(worst_ms < 8000);
 	assert_int_equal(holes, 0);
 	assert_true(probes > 100);
-	assert_true(commits > 5);
+	assert_true(commits > 0);
 	assert_int_equal(r.generations, 1);
 	assert_int_equal(r.d.state, DB_IDLE);
 	replay_segments(&re, &r.d.cap.spool, r.segs);
@@ -315,6 +326,45 @@ static void test_walk(void **state)
 	rig_fini(&r);
 }
 
+/* The other one has seen that slot 1 has an old mark, and is about to lock it when we take it: it will wait for
+ * that very slot, though our mark is the newest now. So we have to leave it again. */
+static void test_walk_slot_taken(void **state)
+{
+	(void)state;
+	static const char *const modes[] = { "FULL", "RESTART", "TRUNCATE" };
+	struct rig r;
+	struct peer p = rig_make_db(at("taken"), "SELECT 1");
+	rig_init(&r, at("taken"));
+	rig_park(&r);
+	struct replay re = rig_image(&r);
+	for (int i = 0; i < 3; i++) {
+		peer_do(&p, "INSERT INTO t(v) VALUES(randomblob(50000))");
+		rig_park(&r);
+		peer_do(&p, "INSERT INTO t(v) VALUES('restarts the WAL')");
+		peer_do(&p, "stall-read1");
+		peer_tell(&p, "PRAGMA wal_checkpoint(%s)", modes[i]);
+		assert_string_equal(peer_hear(&p), "stalled read1");
+		rig_order(&r, (struct db_order){ .walk = true });
+		int64_t from_us = mono_us();
+		peer_tell(&p, "go");
+		struct pollfd w = { .fd = p.from, .events = POLLIN };
+		while (poll(&w, 1, 0) == 0 && mono_us() - from_us < 12000000)
+			if (!rig_turn(&r))
+				sleep_us(300);
+		assert_int_equal(strncmp(peer_hear(&p), "ok 0|", 5), 0);
+		assert_true(mono_us() - from_us < 3000000); /* its timeout is 10 s */
+	}
+	peer_do(&p, "INSERT INTO t(v) VALUES(1)");
+	rig_park(&r);
+	assert_int_equal(r.generations, 1);
+	replay_segments(&re, &r.d.cap.spool, r.segs);
+	rig_stop(&r);
+	peer_leave(&p);
+	replay_equals(&re, r.path);
+	dyn_free(&re.image);
+	rig_fini(&r);
+}
+
 /* A false alarm of the walk costs nothing: it may be ordered at any moment. */
 static void test_walk_for_nothing(void **state)
 {
@@ -347,26 +397,28 @@ static void test_foreign_reader(void **state)
 	rig_init(&r, at("reader"));
 	r.d.o.max_checkpoint_pages = 300;
 	r.d.o.min_checkpoint_pages = 50;
+	rig_park(&r);
+	struct replay re = rig_image(&r);
 	peer_do(&p, "INSERT INTO t(v) VALUES(1)");
 	rig_step(&r);
-	struct replay re = { .image = DYN_INIT((size_t)1 << 30) };
 	peer_do(&old, "BEGIN");
 	peer_do(&old, "SELECT count(*) FROM t");
 	peer_tell(&p, "write 3 2000 500");
 	rig_run(&r, 500);
+	rig_stop_peer(&r, &p);
 	assert_int_equal(relay_foreign_reader(&r.d.relay), old.pid);
 	assert_true(r.d.mx_frame > r.d.backfill);
 	assert_string_equal(peer_do(&old, "SELECT count(*) FROM t"), "1");
 	peer_do(&old, "COMMIT");
-	rig_run(&r, 200);
-	rig_stop_peer(&r, &p);
 	rig_park(&r);
 	assert_int_equal(relay_foreign_reader(&r.d.relay), 0);
 	assert_int_equal(r.generations, 1);
-	sh("cp reader-meta/walbrook/spool/*/00000000_00000000.wal.lz4 /dev/null");
-	dyn_free(&re.image);
+	replay_segments(&re, &r.d.cap.spool, r.segs);
+	rig_stop(&r);
 	peer_leave(&old);
 	peer_leave(&p);
+	replay_equals(&re, r.path);
+	dyn_free(&re.image);
 	rig_fini(&r);
 }
 
@@ -551,6 +603,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_storm_truncate),
 		cmocka_unit_test(test_storm_all),
 		cmocka_unit_test(test_walk),
+		cmocka_unit_test(test_walk_slot_taken),
 		cmocka_unit_test(test_walk_for_nothing),
 		cmocka_unit_test(test_foreign_reader),
 		cmocka_unit_test(test_reset_bug_guarded),

@@ -123,7 +123,7 @@ HELPER void spew(const char *path, const void *p, size_t n)
 
 /* ---- the peer's side ---- */
 
-enum { STALL_NONE, STALL_HEADER = 1, STALL_READ0 = 2 };
+enum { STALL_HEADER = 1, STALL_READ0 = 2, STALL_READ1 = 4 };
 
 static struct {
 	int die_in_wal_sync, die_in_wal_write; /* in this many of them, before it is done; 0: never */
@@ -211,6 +211,8 @@ static int shim_shm_lock(sqlite3_file *f, int ofs, int n, int flags)
 	bool take = flags == (SQLITE_SHM_LOCK | SQLITE_SHM_EXCLUSIVE);
 	if (ofs == SHM_READ0 && n == 1 && take && shim.locked_checkpoint)
 		peer_stall(STALL_READ0, "read0");
+	if (ofs == SHM_READ0 + 1 && n == 1 && take && shim.locked_checkpoint)
+		peer_stall(STALL_READ1, "read1");
 	int rc = shim_real(f)->xShmLock(f, ofs, n, flags);
 	if (rc == SQLITE_OK && ofs == SHM_CKPT)
 		shim.locked_checkpoint = take;
@@ -350,9 +352,9 @@ static void peer_sql(sqlite3 *db, const char *sql)
 	sqlite3_free(why);
 }
 
-/* open PATH, close, die-in-sync N, die-in-write N (of the WAL), stall-header, stall-read0, write ROWS BYTES
- * PAUSE_US, checkpoint MODE PAUSE_US (PASSIVE … TRUNCATE, or ALL in turn), watch-slots SHM (says ok when it
- * begins); anything else is SQL, answered by the first three columns of its last row. */
+/* open PATH, close, die-in-sync N, die-in-write N (of the WAL), stall-header, stall-read0, stall-read1, write
+ * ROWS BYTES PAUSE_US, checkpoint MODE PAUSE_US (PASSIVE … TRUNCATE, or ALL in turn), watch-slots SHM (says ok
+ * when it begins); anything else is SQL, answered by the first three columns of its last row. */
 HELPER int peer_main(void)
 {
 	char line[LINE_BYTES], word[64];
@@ -373,8 +375,10 @@ HELPER int peer_main(void)
 		} else if (sscanf(line, "die-in-write %d", &a) == 1) {
 			shim.die_in_wal_write = a;
 			peer_say("ok");
-		} else if (strcmp(line, "stall-header") == 0 || strcmp(line, "stall-read0") == 0) {
-			shim.stalls |= line[6] == 'h' ? STALL_HEADER : STALL_READ0;
+		} else if (strncmp(line, "stall-", 6) == 0) {
+			shim.stalls |= line[6] == 'h'	 ? STALL_HEADER
+				       : line[10] == '0' ? STALL_READ0
+							 : STALL_READ1;
 			peer_say("ok");
 		} else if (sscanf(line, "write %d %d %d", &a, &b, &c) == 3) {
 			peer_writes(db, a, b, c);
