@@ -79,6 +79,7 @@ static void everything_changed(void *arg)
 	struct daemon *d = arg;
 	for (size_t i = 0; i < d->n; i++) {
 		d->dbs[i].sweep = true;
+		d->dbs[i].watching = false; /* what was armed may be gone */
 		managed_mark(&d->dbs[i]);
 	}
 }

@@ -100,6 +100,7 @@ static void step_done(struct task *t)
 	take_fresh(m);
 	m->stepped_to_stop = m->stepped_to_stop || m->report.stopped;
 	snap_step_done(m, m->report.pinned);
+	snap_bound_wal(m, (uint64_t)m->db.mx_frame * m->db.cap.at.chain.page_bytes);
 	managed_mark(m);
 }
 
@@ -110,6 +111,7 @@ static void submit_step(struct managed *m, int64_t now_us)
 				      .only_remove = m->stepped_to_stop,
 				      .begin = m->begin,
 				      .remove = m->drop };
+	m->order.frozen = snap_freezes(m);
 	if (m->snap && m->snap->phase == SNAP_WANTED) {
 		m->order.pin = true;
 		m->order.snapshot = &m->snap->s;
@@ -231,8 +233,11 @@ static int64_t turn_db(struct managed *m, int64_t now_us)
 	if (m->out)
 		return 0;
 	bool pin = m->snap && m->snap->phase == SNAP_WANTED;
-	if (m->begin || m->sweep || m->drop_n >= DROP_MANY || (m->due_us && now_us >= m->due_us) || !m->ready ||
-	    (pin && now_us - m->step_us >= BUSY_LOOK_US)) {
+	/* A connection of a snapshot is still open to files that were let go: not before it is closed. */
+	if (m->snap && m->opened && !relay_holds(&m->db.relay))
+		return now_us + BUSY_US;
+	if ((m->begin && (!m->due_us || now_us >= m->due_us)) || m->sweep || m->drop_n >= DROP_MANY ||
+	    (m->due_us && now_us >= m->due_us) || !m->ready || (pin && now_us - m->step_us >= BUSY_LOOK_US)) {
 		submit_step(m, now_us);
 		return 0;
 	}
@@ -270,8 +275,12 @@ static void trim(struct managed *m)
 		if (!m->segs)
 			m->segs_last = NULL;
 		m->segs_bytes -= s->stored_bytes;
-		s->next = m->drop;
-		m->drop = s;
+		s->next = NULL;
+		if (m->drop)
+			m->drop_last->next = s;
+		else
+			m->drop = s;
+		m->drop_last = s;
 		m->drop_n++;
 	}
 }
@@ -294,6 +303,7 @@ static void drop_laggards(struct managed *m)
 		s->cursor = NULL;
 		s->paid = NULL;
 		s->attached = s->lagged = true;
+		s->lag_index = m->captured.index;
 		s->r.generation = (struct generation){ "" };
 	}
 }

@@ -40,11 +40,12 @@ struct shipper {
 	const struct conf_replica *conf;
 	struct replica r;
 	struct task task;
-	enum ship_job job; /* that is out; NONE: nothing is */
-	bool held;	   /* a snapshot is being published with it */
-	bool attached;	   /* what it holds of r.generation is known */
-	bool lagged;	   /* it starts again with the next WAL index and a snapshot */
-	int rc;		   /* these three are the job's while it is out */
+	enum ship_job job;  /* that is out; NONE: nothing is */
+	bool held;	    /* a snapshot is being published with it */
+	bool attached;	    /* what it holds of r.generation is known */
+	bool lagged;	    /* it starts again with the next WAL index and a snapshot */
+	uint64_t lag_index; /* of the WAL when it was given up */
+	int rc;		    /* these three are the job's while it is out */
 	struct err e;
 	bool any;			    /* of SHIP_ATTACH: there was something */
 	struct generation target;	    /* of SHIP_ATTACH */
@@ -71,7 +72,7 @@ struct snap {
 	struct generation generation; /* that it was wanted for */
 	struct task task;
 	int64_t since_us;
-	bool out;
+	bool out, was_exact;
 };
 
 struct managed {
@@ -99,7 +100,8 @@ struct managed {
 	int64_t due_us, step_us, poll_us, poll_until_us, probe_us, torn_us;
 
 	struct spool_segment *segs, *segs_last; /* ready, oldest first */
-	struct spool_segment *drop;		/* everybody has them: the next step removes them */
+	struct spool_segment *drop_last;
+	struct spool_segment *drop; /* everybody has them: the next step removes them */
 	size_t drop_n;
 	uint64_t segs_bytes;
 
@@ -129,5 +131,7 @@ void ship_offer(struct shipper *s, struct spool_segment *first);
 int64_t snap_turn(struct managed *m, int64_t now_us);
 void snap_step_done(struct managed *m, bool pinned);
 void snap_cancel(struct managed *m);
+bool snap_freezes(const struct managed *m); /* an exact copy is being made and was not asked to let go */
+void snap_bound_wal(struct managed *m, uint64_t wal_bytes); /* past the cap of the WAL it lets go */
 
 #endif

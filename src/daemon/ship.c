@@ -102,7 +102,11 @@ static bool same_generation(const struct spool_segment *g, const struct generati
 
 static bool continues(struct position at, const struct spool_segment *g)
 {
-	return position_compare(at, g->at) == 0 || (g->at.index == at.index + 1 && g->at.offset == 0);
+	if (position_compare(at, g->at) == 0)
+		return true;
+	/* The next WAL index, if the one before is there to its end. */
+	return g->at.index == at.index + 1 && g->at.offset == 0 &&
+	       (g->prev_end == 0 || g->prev_end == at.offset);
 }
 
 static void start_anew(struct shipper *s, const char *why)
@@ -173,9 +177,10 @@ static void attached_current(struct shipper *s)
 	while (g && position_compare((struct position){ g->at.index, g->end }, s->r.at) <= 0)
 		g = g->next;
 	s->cursor = g;
-	bool meets = g ? continues(s->r.at, g)
+	bool meets = g ? continues(s->r.at, g) && (!s->r.end_damaged || position_compare(s->r.at, g->at) == 0)
 		       : position_compare(s->r.at, m->captured) == 0 ||
-				     (m->captured.index == s->r.at.index + 1 && m->captured.offset == 0);
+				     (m->captured.index == s->r.at.index + 1 && m->captured.offset == 0 &&
+				      !s->r.end_damaged);
 	if (!meets)
 		start_anew(s, "a replica lacks what is gone here");
 }
@@ -250,7 +255,8 @@ void ship_offer(struct shipper *s, struct spool_segment *first)
 		return;
 	/* One that waits for a beginning does not take what comes before it. */
 	if (s->attached && generation_none(&s->r.generation))
-		while (first && (first->at.offset != 0 || !same_generation(first, &s->m->generation)))
+		while (first && (first->at.offset != 0 || !same_generation(first, &s->m->generation) ||
+				 (s->lagged && first->at.index <= s->lag_index + 1)))
 			first = first->next;
 	s->cursor = first;
 }

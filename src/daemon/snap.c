@@ -61,6 +61,21 @@ void snap_cancel(struct managed *m)
 	m->snap = NULL;
 }
 
+bool snap_freezes(const struct managed *m)
+{
+	const struct snap *p = m->snap;
+	return p && p->phase == SNAP_COPY && p->out && p->was_exact && !atomic_load(&p->s.let_go);
+}
+
+void snap_bound_wal(struct managed *m, uint64_t wal_bytes)
+{
+	if (snap_freezes(m) && wal_bytes > m->db.o.wal_cap_bytes) {
+		log_info("the WAL has reached its cap during a snapshot, which goes on as a fuzzy one",
+			 L_S("db", m->conf->path), L_I("wal_bytes", wal_bytes));
+		atomic_store(&m->snap->s.let_go, true);
+	}
+}
+
 /* For those who want one now; whether a job of theirs is out when the copy begins does not matter then. */
 static void begin(struct managed *m, int64_t now_us)
 {
@@ -133,8 +148,9 @@ static void copy_done(struct task *t)
 	if (atomic_load(&p->s.cancel) || !any_good(p)) {
 		snap_cancel(m);
 	} else if (p->s.exact) {
+		/* The WAL up to its state must be there too: what is older must not be replayed over it. */
 		p->usable_from = p->s.at;
-		p->phase = SNAP_PUBLISH;
+		p->phase = SNAP_SHIP;
 	} else {
 		p->phase = SNAP_COPIED; /* the next step captures through its end */
 		m->sweep = true;
@@ -157,6 +173,7 @@ static void start_copy(struct managed *m)
 {
 	struct snap *p = m->snap;
 	p->phase = SNAP_COPY;
+	p->was_exact = p->s.exact;
 	if (!p->s.exact) {
 		p->s.generation = m->generation;
 		p->s.at = m->captured;
@@ -224,16 +241,20 @@ static void publish_done(struct task *t)
 static bool hold_all(struct snap *p)
 {
 	for (size_t i = 0; i < p->n; i++)
-		if (p->to[i]->job != SHIP_NONE)
+		if (p->outs[i].e.kind == ERR_NONE && p->to[i]->job != SHIP_NONE)
 			return false;
 	for (size_t i = 0; i < p->n; i++)
-		p->to[i]->held = true;
+		p->to[i]->held = p->outs[i].e.kind == ERR_NONE;
 	return true;
 }
 
-static bool shipped(const struct snap *p)
+static bool shipped(struct snap *p)
 {
 	for (size_t i = 0; i < p->n; i++) {
+		if (p->outs[i].e.kind == ERR_NONE && p->to[i]->misses > 0)
+			err_set(&p->outs[i].e, ERR_UNREACHABLE, "the replica fails; its snapshot comes later");
+		if (p->outs[i].e.kind != ERR_NONE)
+			continue;
 		if (p->to[i]->job != SHIP_NONE)
 			return false; /* looked at again when it is done */
 		if (p->outs[i].e.kind == ERR_NONE &&

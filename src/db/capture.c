@@ -41,6 +41,7 @@ void capture_fini(struct capture *c)
 void capture_restart(struct capture *c, const struct generation *g)
 {
 	int64_t wall = c->at.wall_us;
+	c->prev_end = 0;
 	c->at = (struct place){ .generation = *g, .wall_us = wall };
 }
 
@@ -119,6 +120,7 @@ static int run_end(struct run *r, bool sync, struct err *e)
 	*s = (struct spool_segment){ .generation = c->at.generation,
 				     .at = r->file.at,
 				     .end = r->chain.offset,
+				     .prev_end = r->file.at.offset == 0 ? c->prev_end : 0,
 				     .stored_bytes = r->file.stored_bytes,
 				     .page_bytes = r->chain.page_bytes,
 				     .commits = r->commits,
@@ -229,6 +231,7 @@ static void follow_restart(struct capture *c, const struct wal_index *h)
 	if (h->mx_frame == 0 || memcmp(c->at.chain.salt, h->salt, 8) == 0)
 		return;
 	if (c->at.chain.offset > 0) {
+		c->prev_end = c->at.chain.offset;
 		c->at.index++;
 		c->restarts++;
 	}

@@ -144,10 +144,20 @@ static void close_files(struct db *d)
 	d->mx_frame = d->backfill = 0;
 }
 
+static void free_segments(struct spool_segment *list)
+{
+	while (list) {
+		struct spool_segment *next = list->next;
+		spool_segment_free(list);
+		list = next;
+	}
+}
+
 void db_fini(struct db *d)
 {
 	close_files(d);
 	capture_fini(&d->cap);
+	free_segments(d->stuck);
 	if (d->lock_fd >= 0)
 		close(d->lock_fd);
 	free(d->place_path);
@@ -382,6 +392,7 @@ static int recall_place(struct db *d, struct err *e)
 	struct spool_segment *list = NULL;
 	struct wal_chain tail = p.chain;
 	uint64_t bytes = d->cap.spool.bytes;
+	d->cap.spool.dropped = false;
 	if (spool_load(&d->cap.spool, &p.generation, &list, &tail, e) < 0)
 		return -1;
 	d->cap.spool.bytes = bytes; /* counted when the loop loads it */
@@ -398,12 +409,8 @@ static int recall_place(struct db *d, struct err *e)
 				d->cap.at.wall_us = last->commits[0].wall_us;
 		}
 	}
-	while (list) {
-		struct spool_segment *next = list->next;
-		spool_segment_free(list);
-		list = next;
-	}
-	return 0;
+	free_segments(list);
+	return d->cap.spool.dropped ? err_set(e, ERR_DAMAGED, "segments in the spool were damaged") : 0;
 }
 
 /* First hold since the start: continue the generation if the WAL proves it. */
@@ -523,7 +530,8 @@ static enum relay_result capture_latest(struct db *d, struct wal_index *h, struc
 	}
 	/* What is long overdue is captured with the brake on (let_go), or the writer would run ahead meanwhile.
 	 */
-	bool overdue = d->o.max_checkpoint_pages > 0 && h->mx_frame >= 2 * brake_frames(d);
+	bool overdue = d->o.max_checkpoint_pages > 0 && h->mx_frame >= 2 * brake_frames(d) &&
+		       mono_us() >= d->retry_us && !d->frozen;
 	uint64_t budget = overdue ? CAPTURE_PIECE_BYTES : CAPTURE_BUDGET_BYTES;
 	return relay_capture(&d->relay, relay_conn(&d->relay), &d->cap, h, true, budget, e);
 }
@@ -616,7 +624,7 @@ static enum let_go decide(struct db *d, const struct db_order *order, int64_t no
 	bool self = d->relay.walked_lately;
 	if (todo <= 0)
 		return conn_slot(relay_conn(&d->relay)) == 0 || frames == 0 ? LET_BE : LET_PARK;
-	if (now_us < d->retry_us)
+	if (now_us < d->retry_us || order->frozen)
 		return LET_BE;
 	if (limit > 0 && !self && frames >= brake_frames(d))
 		return LET_FORCE;
@@ -743,6 +751,11 @@ static enum relay_result work(struct db *d, const struct db_order *order, struct
 		go_blind(d, e);
 	}
 	rc = capture_latest(d, &h, e);
+	if (rc == RELAY_OK && d->cap.spool.lost) {
+		err_set(e, ERR_UNREACHABLE, "a sync of the spool failed");
+		d->cap.spool.lost = false;
+		rc = RELAY_GAP;
+	}
 	if (rc == RELAY_OK && order->begin && !ret->generation_began) {
 		err_set(e, ERR_NOTHING, "%s", order->begin);
 		rc = RELAY_GAP;
@@ -786,30 +799,41 @@ static void pin(struct db *d, const struct db_order *order, struct db_report *re
 	}
 }
 
+/* Oldest first, so that what an interruption leaves is an end, not a hole. What cannot be removed now is tried
+ * again. */
 static void remove_segments(struct db *d, struct spool_segment *list)
 {
 	struct err e = ERR_INIT;
-	bool saved = save_place(d, &e) == 0;
-	if (!saved)
+	struct spool_segment **end = &d->stuck;
+	while (*end)
+		end = &(*end)->next;
+	*end = list;
+	if (save_place(d, &e) < 0) {
 		log_warn("position cannot be saved", L_S("db", d->o.path), L_S("error", e.text));
-	while (list) {
-		struct spool_segment *next = list->next;
-		if (saved &&
-		    spool_remove(&d->cap.spool, &list->generation, list->at, list->stored_bytes, &e) < 0)
-			log_warn("segment stays in the spool", L_S("db", d->o.path), L_S("error", e.text));
-		spool_segment_free(list);
-		list = next;
+		return;
+	}
+	while (d->stuck) {
+		struct spool_segment *s = d->stuck;
+		if (spool_remove(&d->cap.spool, &s->generation, s->at, s->stored_bytes, &e) < 0) {
+			log_warn("segment stays in the spool for now", L_S("db", d->o.path),
+				 L_S("error", e.text));
+			return;
+		}
+		d->stuck = s->next;
+		spool_segment_free(s);
 	}
 }
 
-static void check_files(struct db *d)
+/* true: the files were removed or replaced, and let go. */
+static bool check_files(struct db *d)
 {
 	if (!relay_holds(&d->relay) || same_files(d))
-		return;
+		return false;
 	struct err e;
 	err_set(&e, ERR_NOTHING, "%s: the database, its WAL or its index was removed or replaced", d->o.path);
 	close_files(d);
 	be(d, DB_WAITING, &e);
+	return true;
 }
 
 static void rest_if_quiet(struct db *d)
@@ -855,15 +879,36 @@ static int load_spool(struct db *d, struct spool_segment **ret, struct err *e)
 	return rc;
 }
 
+/* Only what is durable goes to the replicas. When a sync failed nobody knows what the spool holds (the system
+ * reports such a failure once): what was captured since is given up, and a new generation follows. */
+static void hand_out(struct db *d, struct db_report *ret)
+{
+	struct err e = ERR_INIT;
+	if (d->cap.fresh && spool_sync(&d->cap.spool, &e) < 0)
+		log_error("the spool cannot be synced", L_S("db", d->o.path), L_S("error", e.text));
+	if (d->cap.spool.lost) {
+		free_segments(d->cap.fresh);
+	} else {
+		ret->fresh = d->cap.fresh;
+	}
+	d->cap.fresh = NULL;
+	d->cap.fresh_end = &d->cap.fresh;
+}
+
 void db_step(struct db *d, const struct db_order *order, struct db_report *ret)
 {
 	struct err e = ERR_INIT;
 	*ret = (struct db_report){ 0 };
+	d->frozen = order->frozen;
 	if (order->remove)
 		remove_segments(d, order->remove);
 	if (order->only_remove)
 		return;
-	check_files(d);
+	if (check_files(d)) {
+		ret->due_us =
+			mono_us() + LOCKED_US; /* whoever else has the old files open lets them go first */
+		return;
+	}
 	if (!relay_holds(&d->relay) && open_db(d, ret) < 0) {
 		/* Locked for a moment is not a reason to end without what was committed. */
 		ret->stopped = order->stop && !(d->state == DB_WAITING && d->why.kind == ERR_BUSY);
@@ -888,12 +933,10 @@ void db_step(struct db *d, const struct db_order *order, struct db_report *ret)
 	rest_if_quiet(d);
 	if ((order->save_place || order->stop) && save_place(d, &e) < 0)
 		log_error("position cannot be saved", L_S("db", d->o.path), L_S("error", e.text));
-	ret->fresh = d->cap.fresh;
-	d->cap.fresh = NULL;
-	d->cap.fresh_end = &d->cap.fresh;
+	hand_out(d, ret);
 	/* What could not be captured now is tried again, so that no commit is left behind by an end with status
 	 * 0. */
-	bool reached, captured = rc == RELAY_OK || d->cap.blind || (see(d, &reached) && reached);
+	bool reached, captured = d->cap.blind || (see(d, &reached) && reached);
 	if (order->stop && !ret->generation_began && captured) {
 		close_files(d);
 		ret->stopped = true;

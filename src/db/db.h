@@ -64,10 +64,11 @@ struct db {
 	uint32_t mx_frame, backfill;		/* of it */
 	int64_t changed_us, copied_us, rest_us; /* monotonic: header changed, copy tried, may rest from */
 	int64_t retry_us, gap_us;
+	struct spool_segment *stuck; /* to be removed from the spool */
 	unsigned copy_misses;
 	uint8_t broken_salt[8]; /* blind because of this WAL: its frames do not form a chain */
 	bool chain_broken;
-	bool resting, spool_loaded;
+	bool resting, spool_loaded, frozen; /* frozen: as the last order said */
 };
 
 /* What the loop wants of a step. */
@@ -76,6 +77,7 @@ struct db_order {
 	bool stop;		      /* capture everything, save the position, let go */
 	bool only_remove;	      /* nothing is open any more: just remove segments */
 	bool save_place;	      /* make the position durable (before segments are removed) */
+	bool frozen;		      /* a snapshot is being copied exactly: nothing can be let go */
 	bool pin;		      /* a snapshot is wanted: get to where it is exact */
 	struct snapshot *snapshot;    /* with pin: to be pinned */
 	const char *begin;	      /* not NULL: begin a new generation, for this reason */

@@ -43,6 +43,7 @@ void replica_rebase(struct replica *r, const struct generation *g, struct positi
 	r->generation = *g;
 	r->at = at;
 	r->wants_snapshot = true;
+	r->end_damaged = false;
 	free(r->snapshots);
 	r->snapshots = NULL;
 	r->snapshots_n = 0;
@@ -136,6 +137,7 @@ static int end_of(struct replica *r, struct position *at, struct err *e)
 					 L_S("db", r->db_path), L_S("replica", r->name), L_S("object", key),
 					 L_S("error", why.text));
 			at->offset += good ? plain : 0;
+			r->end_damaged = !good;
 			rc = 0;
 		}
 	}
@@ -328,13 +330,18 @@ int replica_ship(struct replica *r, const struct spool *spool, const struct spoo
 	}
 	if (linked < 0 || (linked == 0 && put_object(r, key, spool, list, n, &bytes, e) < 0))
 		return err_wrap(e, "%s", key);
-	/* The object is there whatever becomes of its index. */
+	/* Its name must be durable before the spool may forget it. (It is visible already.) */
+	if (linked > 0 && r->store->ops->sync && r->store->ops->sync(r->store, e) < 0)
+		return err_wrap(e, "%s", key);
 	r->at = (struct position){ list[n - 1]->at.index, list[n - 1]->end };
 	r->objects++;
 	r->stored_bytes += bytes;
-	for (size_t i = 0; i < n; i++)
-		if (note_commits(r, list[i], e) < 0)
-			return err_wrap(e, "index of %s", list[i]->generation.name);
+	for (size_t i = 0; i < n; i++) {
+		struct err why = ERR_INIT;
+		if (note_commits(r, list[i], &why) < 0)
+			log_warn("the index of the replica lags", L_S("db", r->db_path),
+				 L_S("replica", r->name), L_S("error", why.text));
+	}
 	return 0;
 }
 

@@ -27,9 +27,10 @@ struct replica {
 	struct store *store;
 	int64_t retention_us, snapshot_interval_us;
 
-	struct generation generation;	    /* that it is at; none: not attached */
-	struct position at;		    /* it holds everything before */
-	bool wants_snapshot;		    /* the generation has none here */
+	struct generation generation; /* that it is at; none: not attached */
+	struct position at;	      /* it holds everything before */
+	bool end_damaged;	      /* attach found the newest object damaged: `at` is where that begins */
+	bool wants_snapshot;	      /* the generation has none here */
 	struct replica_snapshot *snapshots; /* of this generation, ascending */
 	size_t snapshots_n;
 	struct position snapshot_at; /* state of the newest snapshot that we made; index UINT64_MAX: none */

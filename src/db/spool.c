@@ -106,6 +106,7 @@ static int sync_unsynced(struct spool *s, struct err *e)
 	for (int i = 0; i < s->unsynced_n; i++) {
 		if (rc == 0 && sys_fdatasync(s->unsynced[i]) < 0)
 			rc = err_sys(e, errno, "%s: cannot sync a segment", s->dir);
+		s->lost = s->lost || rc < 0;
 		close(s->unsynced[i]);
 	}
 	s->unsynced_n = 0;
@@ -337,6 +338,7 @@ static int load_one(struct spool *s, const struct generation *g, const struct na
 	*seg = (struct spool_segment){ .generation = *g,
 				       .at = n->at,
 				       .end = n->at.offset + l->plain,
+				       .prev_end = n->at.offset == 0 && before ? before->end : 0,
 				       .stored_bytes = n->stored_bytes,
 				       .page_bytes = l->page_bytes,
 				       .commits = c,
@@ -373,6 +375,7 @@ int spool_load(struct spool *s, const struct generation *g, struct spool_segment
 	struct dyn buf = DYN_INIT((size_t)1 << 31);
 	struct spool_segment *first = NULL, **end = &first, *before = NULL;
 	bool dropping = false;
+	int rc = 0;
 	for (size_t i = 0; i < n; i++) {
 		struct err why;
 		if (!dropping && load_one(s, g, &names[i], &l, before, &buf, end, &why) == 0) {
@@ -381,6 +384,12 @@ int spool_load(struct spool *s, const struct generation *g, struct spool_segment
 			end = &before->next;
 			continue;
 		}
+		if (!dropping && why.kind != ERR_DAMAGED) {
+			*e = why; /* it may be readable later: nothing is dropped */
+			rc = -1;
+			break;
+		}
+		s->dropped = true;
 		if (!dropping)
 			log_warn("spool: dropping an unusable segment and what follows it",
 				 L_S("error", why.text));
@@ -395,7 +404,7 @@ int spool_load(struct spool *s, const struct generation *g, struct spool_segment
 	dyn_free(&buf);
 	dyn_free(&l.head);
 	*ret = first;
-	return 0;
+	return rc;
 }
 
 int spool_generations(struct spool *s, int (*fn)(void *arg, const struct generation *g), void *arg,

@@ -24,6 +24,7 @@ struct spool_segment {
 	struct generation generation;
 	struct position at;
 	uint64_t end;
+	uint64_t prev_end; /* with offset 0: where the WAL index before ended; 0: not known */
 	uint64_t stored_bytes;
 	struct index_commit *commits; /* ends and times of the commits in it */
 	size_t commits_n;
@@ -40,6 +41,8 @@ struct spool {
 	uint64_t bytes; /* stored in all generations */
 	struct generation dir_made;
 	bool names_unsynced;
+	bool lost;			  /* a sync failed: what was written since the last one may be gone */
+	bool dropped;			  /* spool_load met something unusable */
 	int unsynced[SPOOL_UNSYNCED_MAX]; /* descriptors of segments whose bytes are not durable yet */
 	int unsynced_n;
 };

@@ -477,6 +477,39 @@ static void test_many_segments(void **state)
 	rig_close(&r);
 }
 
+/* A part at a time: each goes on where the one before ended, the last one reaches the end. */
+static void test_budget(void **state)
+{
+	(void)state;
+	const char *path = at("budget");
+	struct rig r;
+	struct peer p = make_db(path, "PRAGMA page_size=4096");
+	unsigned parts = 0;
+	peer_do(&p, "PRAGMA wal_checkpoint(TRUNCATE)");
+	rig_open(&r, path);
+	rig_base(&r);
+	peer_do(&p, "INSERT INTO t(v) VALUES(randomblob(3000000))");
+	peer_do(&p, "INSERT INTO t(v) VALUES(randomblob(3000000))");
+	struct wal_index h = index_of(&r);
+	while (!capture_reached(&r.cap, &h)) {
+		uint64_t before = r.cap.at.chain.offset;
+		assert_int_equal(capture_some(&r.cap, &r.conn, &h, true, 1000000, &r.e), CAPTURE_OK);
+		assert_true(r.cap.at.chain.offset > before);
+		assert_true(r.cap.at.chain.offset - before < 1000000 + CAPTURE_PIECE_BYTES);
+		assert_true(++parts < 20);
+	}
+	assert_true(parts >= 5);
+	replay_segments(&r.re, &r.cap.spool, r.cap.fresh);
+	assert_int_equal(r.re.commits, 2);
+	free_list(r.cap.fresh);
+	r.cap.fresh = NULL;
+	r.cap.fresh_end = &r.cap.fresh;
+	peer_leave(&p);
+	conn_close(&r.conn);
+	replay_equals(&r.re, path);
+	rig_close(&r);
+}
+
 /* Not synced at once: the same bytes, and durable after spool_sync. */
 static void test_unsynced(void **state)
 {
@@ -622,9 +655,9 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_spilled),	       cmocka_unit_test(test_restarts),
 		cmocka_unit_test(test_restart_undone), cmocka_unit_test(test_commit_list),
 		cmocka_unit_test(test_large),	       cmocka_unit_test(test_many_segments),
-		cmocka_unit_test(test_unsynced),       cmocka_unit_test(test_gaps),
-		cmocka_unit_test(test_spool_fails),    cmocka_unit_test(test_proven),
-		cmocka_unit_test(test_blind),
+		cmocka_unit_test(test_budget),	       cmocka_unit_test(test_unsynced),
+		cmocka_unit_test(test_gaps),	       cmocka_unit_test(test_spool_fails),
+		cmocka_unit_test(test_proven),	       cmocka_unit_test(test_blind),
 	};
 	cmocka_set_message_output(CM_OUTPUT_TAP);
 	return cmocka_run_group_tests_name("capture", tests, world_make, world_drop);

@@ -97,7 +97,7 @@ static void rig_run_reading(struct rig *r, struct peer *reader, int ms)
 static bool pin_snapshot(struct rig *r, struct dyn *to, struct snapshot *s)
 {
 	struct err e;
-	for (int64_t until_us = mono_us() + 1000000; mono_us() < until_us; sleep_us(1000)) {
+	for (int64_t until_us = mono_us() + 500000; mono_us() < until_us; sleep_us(1000)) {
 		int pid;
 		bool walk = relay_foreign_insists(&r->d.relay, &pid);
 		rig_order(r, (struct db_order){ .pin = true, .snapshot = s, .walk = walk });
@@ -207,12 +207,11 @@ static void one_storm(const struct storm *w)
 static void test_storm_none(void **state)
 {
 	(void)state;
+	one_storm(&(struct storm){ .page_bytes = 512, .rows = 1, .bytes = 300, .limit_pages = 400, .ms = 800 });
+	one_storm(&(struct storm){
+		.page_bytes = 4096, .rows = 30, .bytes = 900, .limit_pages = 2000, .ms = 800 });
 	one_storm(
-		&(struct storm){ .page_bytes = 512, .rows = 1, .bytes = 300, .limit_pages = 400, .ms = 1200 });
-	one_storm(&(struct storm){
-		.page_bytes = 4096, .rows = 30, .bytes = 900, .limit_pages = 2000, .ms = 1200 });
-	one_storm(&(struct storm){
-		.page_bytes = 65536, .rows = 1, .bytes = 900, .limit_pages = 200, .ms = 1200 });
+		&(struct storm){ .page_bytes = 65536, .rows = 1, .bytes = 900, .limit_pages = 200, .ms = 800 });
 }
 
 static void test_storm_auto(void **state)
@@ -223,7 +222,7 @@ static void test_storm_auto(void **state)
 				   .bytes = 900,
 				   .limit_pages = 2000,
 				   .auto_pages = 100,
-				   .ms = 1200 });
+				   .ms = 800 });
 }
 
 static void storm_of(const char *mode)
@@ -234,21 +233,21 @@ static void storm_of(const char *mode)
 				   .bytes = 300,
 				   .pause_us = 500,
 				   .limit_pages = 2000,
-				   .ms = 1000 });
+				   .ms = 600 });
 	one_storm(&(struct storm){ .page_bytes = 4096,
 				   .mode = mode,
 				   .rows = 5,
 				   .bytes = 900,
 				   .pause_us = 500,
 				   .limit_pages = 2000,
-				   .ms = 1000 });
+				   .ms = 600 });
 	one_storm(&(struct storm){ .page_bytes = 65536,
 				   .mode = mode,
 				   .rows = 1,
 				   .bytes = 900,
 				   .pause_us = 500,
 				   .limit_pages = 200,
-				   .ms = 1000 });
+				   .ms = 600 });
 }
 
 static void test_storm_passive(void **state)
