@@ -277,8 +277,8 @@ static void raise_limits(void)
 	}
 	/* Big buffers go back to the system when they are freed, and threads share the heap: memory stays
 	 * small. */
-	mallopt(M_MMAP_THRESHOLD, 256 << 10);
-	mallopt(M_TRIM_THRESHOLD, 256 << 10);
+	mallopt(M_MMAP_THRESHOLD, 16 << 20);
+	mallopt(M_TRIM_THRESHOLD, 32 << 20);
 	mallopt(M_ARENA_MAX, 1);
 	prctl(PR_SET_TIMERSLACK, 1000UL, 0UL, 0UL, 0UL);
 }

@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -841,6 +842,7 @@ static void rest_if_quiet(struct db *d)
 	bool quiet = d->mx_frame == d->backfill && mono_us() - d->changed_us >= REST_AFTER_US;
 	if (quiet && !d->resting) {
 		relay_rest(&d->relay);
+		malloc_trim(0);
 		struct err e = ERR_INIT;
 		if (save_place(d, &e) < 0)
 			log_warn("position cannot be saved", L_S("db", d->o.path), L_S("error", e.text));
