@@ -4,7 +4,7 @@
 # The torture as one test of `make test`: TORTURE_SECS seconds of it. A failure names the seed that repeats it.
 . "${0%/*}/lib.sh"
 
-seed=$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')
+seed=${TORTURE_SEED:-$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}
 secs=${TORTURE_SECS:-20}
 "$WALBROOK_BUILD/test/torture" -secs "$secs" -seed "$seed" -walbrook "$WALBROOK" -dir "$T" >"$T.out" 2>&1
 rc=$?

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The application whose database is replicated in the crash-point test.
 
-Each commit adds one row that continues a chain of hashes and notes the new end in a second table, so that a look at any
-copy tells how many commits it holds, and that it holds exactly these: a state in between two commits, a lost row or a
-row that went back shows.
+Each commit adds one row that continues a chain of hashes and notes the new end in a second table, so that a
+look at any copy tells how many commits it holds, and that it holds exactly these: a state in between two
+commits, a lost row or a row that went back shows.
 """
 
 import hashlib
@@ -82,7 +82,8 @@ class App:
             self.n = n
 
     def checkpoint(self, mode):
-        """SQLite refuses it at once while another one runs, also one of walbrook's short ones: it is tried again."""
+        """SQLite refuses it at once while another one runs, also one of walbrook's short ones: it is tried
+        again."""
         end = time.monotonic() + 1
         while self.db.execute("PRAGMA wal_checkpoint(%s)" % mode).fetchone()[0]:
             if time.monotonic() > end:

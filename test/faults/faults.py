@@ -2,27 +2,31 @@
 # SPDX-License-Identifier: Apache-2.0
 """The crash-point test: walbrook is stopped at, or gets an error from, each system call that changes a file.
 
-  1. Each scenario (scenarios.py) is run once without a fault; the trace tells which calls it makes, in which order.
-  2. From these the cases are chosen: call x N x fault. By default the first and the last of all calls of one name on
-     files of one kind, the errors taking turns, less where an earlier scenario has the same; with FULL=1 every N and every fault. The table says how many of how
-     many. Besides the faults of base/sys.c there is `full`: FULL_FOR calls in a row fail with ENOSPC. FAULT+CALL:N:FAULT
-     is a case of two faults: a write of which half is there when the process is stopped, or an end while it tidies up.
+  1. Each scenario (scenarios.py) is run once without a fault; the trace tells which calls it makes, in which
+     order.
+  2. From these the cases are chosen: call x N x fault. By default the first and the last of all calls of one
+     name on files of one kind, the errors taking turns, less where an earlier scenario has the same; with
+     FULL=1 every N and every fault. The table says how many of how many. Besides the faults of base/sys.c there
+     is `full`: FULL_FOR calls in a row fail with ENOSPC. FAULT+CALL:N:FAULT is a case of two faults: a write of
+     which half is there when the process is stopped, or an end while it tidies up.
   3. Each case runs the scenario with that fault. Afterwards:
        - the application's database is sound and has all commits (scenario by scenario: scenarios.py);
-       - what can be restored at once is a committed prefix with everything that was in a replica, or the clear word that
-         there is no backup yet; and so it is for each generation;
-       - a process that was not stopped has gone on and shipped everything by its end (exit code 0), or it ended with one
-         of our exit codes and a message that names the file;
-       - the next run, without a fault, comes to everything: byte for byte the application's database; no temp file and no
-         segment is left in the spool;
-       - of a restore: no output, or the complete one; nothing else is left after an error; the next restore succeeds.
-  4. Each scenario is run once more under strace: every file-changing call must be in the trace, and what was written
-     must have been synced in the right order (table.py).
+       - what can be restored at once is a committed prefix with everything that was in a replica, or the clear
+         word that there is no backup yet; and so it is for each generation;
+       - a process that was not stopped has gone on and shipped everything by its end (exit code 0), or it ended
+         with one of our exit codes and a message that names the file;
+       - the next run, without a fault, comes to everything: byte for byte the application's database; no temp
+         file and no segment is left in the spool;
+       - of a restore: no output, or the complete one; nothing else is left after an error; the next restore
+         succeeds.
+  4. Each scenario is run once more under strace: every file-changing call must be in the trace, and what was
+     written must have been synced in the right order (table.py).
 
 Usage: faults.py WALBROOK [-j N] [-k DIRECTORY] [SCENARIO[:CALL:N:FAULT]...]
-  WALBROOK is the test build (make faults). With CALL:N:FAULT only that case runs, and its directory is kept and named.
-Output is TAP. Failure modes: a fault whose call is not reached counts as "not met", which is no failure by itself (how
-often a file is written depends on timing), but half of all must be met.
+  WALBROOK is the test build (make faults). With CALL:N:FAULT only that case runs, and its directory is kept and
+  named.
+Output is TAP. Failure modes: a fault whose call is not reached counts as "not met", which is no failure by
+itself (how often a file is written depends on timing), but half of all must be met.
 """
 
 import argparse
@@ -58,7 +62,8 @@ def kind_of_file(path):
 
 
 def choose(calls, full, known):
-    """Cases [(call, N, fault)] for a list of (call, path). Known: (call, kind of file) that an earlier scenario has."""
+    """Cases [(call, N, fault)] for a list of (call, path). Known: (call, kind of file) that an earlier scenario
+    has."""
     nth, groups = Counter(), defaultdict(list)
     for call, path in calls:
         nth[call] += 1
@@ -68,8 +73,8 @@ def choose(calls, full, known):
         if full:
             cases |= {(call, n, fault) for n in places for fault in faults_of(call)}
             continue
-        # Before a call is after the one before it, so "die" alone meets every state once; the calls that publish or
-        # remove something are met from behind as well.
+        # Before a call is after the one before it, so "die" alone meets every state once; the calls that
+        # publish or remove something are met from behind as well.
         first, last = places[0], places[-1]
         turn += 1
         if (call, kind) in known:
@@ -102,11 +107,13 @@ def environment(case):
 
 class Job:
     def __init__(self, kind, template, directory, case=None, strace=None):
-        self.kind, self.template, self.directory, self.case, self.strace = kind, template, directory, case, strace
+        self.kind, self.template, self.directory = kind, template, directory
+        self.case, self.strace = case, strace
 
 
 def run_job(walbrook, job):
-    """In a worker process of one thread. Returns (exit status, complaint, what was hit, trace, log of the last runs)."""
+    """In a worker process of one thread. Returns (exit status, complaint, what was hit, trace, log of the last
+    runs)."""
     fault = environment(job.case) if job.case else None
     began = time.monotonic()
     try:
@@ -231,7 +238,8 @@ def compare_with_strace(tap, pool, args, kinds):
         lines, complaints = table.compare(job.strace, job.directory + "/trace", job.directory + "/site/")
         tap.note("%s, calls that strace saw: %s" % (job.kind.name, ", ".join(lines)))
         complaints += [complaint] + log if complaint else []
-        tap.ok(not complaints, "%s: every file-changing call is in the table, and what is named is synced" % job.kind.name)
+        what = "every file-changing call is in the table, and what is named is synced"
+        tap.ok(not complaints, "%s: %s" % (job.kind.name, what))
         for text in complaints:
             tap.note("  " + text)
 

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The scenarios of the crash-point test: what the application and walbrook do while a call fails or stops the process,
-and what must hold afterwards (the promises of the design, see faults.py).
+"""The scenarios of the crash-point test: what the application and walbrook do while a call fails or stops the
+process, and what must hold afterwards (the promises of the design, see faults.py).
 
 A scenario prepares a site once (the state before the run). Each case works on a copy of it:
 
-  site/      everything that walbrook may touch: app.db, its metadata directory, the replicas, the output of a restore
+  site/      everything that walbrook may touch: app.db, its metadata directory, the replicas, the output of a
+             restore
   probe/     restores that only look
   *.log      what walbrook said, run by run;  trace: the calls of the run under test;  walbrook.yml
 """
@@ -91,9 +92,8 @@ class Case:
         self.log = os.path.join(self.dir, "%d.log" % self.runs)
         words = words or ("replicate", "-config", self.config())
         with open(self.log, "w") as log:
-            self.process = subprocess.Popen(
-                before + [self.walbrook] + list(words), env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-            )
+            argv = before + [self.walbrook] + list(words)
+            self.process = subprocess.Popen(argv, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         return self.process
 
     def alive(self):
@@ -154,13 +154,15 @@ class Case:
 
     def wait_began(self):
         """It has opened the database. (A signal that comes before it looks for signals ends it at once.)"""
-        return until(lambda: re.search('msg="(new generation|generation continues)"', self.said()), 5, self.alive)
+        began = re.compile('msg="(new generation|generation continues)"')
+        return until(lambda: began.search(self.said()), 5, self.alive)
 
     def wait_snapshot(self):
         return until(self.snapshot_is_there, SNAPSHOT_S, self.alive)
 
     def wait_first_segment(self):
-        """What was in the WAL at the start is in every replica, so that commit() does not take it for its own."""
+        """What was in the WAL at the start is in every replica, so that commit() does not take it for its
+        own."""
         until(lambda: all(self.segments()), SHIPPED_S, self.alive)
 
     def wait_copied(self):
@@ -193,17 +195,16 @@ class Case:
         where = os.path.join(self.dir, "probe", str(self.probes))
         os.makedirs(where)
         out = os.path.join(where, "out.db")
-        done = subprocess.run(
-            [self.walbrook, "restore", "-o", out, *words], stdin=subprocess.DEVNULL, capture_output=True, timeout=60
-        )
+        argv = [self.walbrook, "restore", "-o", out, *words]
+        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
         text = (done.stdout + done.stderr).decode(errors="replace")
         if done.returncode and os.listdir(where):
             raise Failed("a failed restore has left %s behind" % os.listdir(where))
         return done.returncode, out, text
 
     def look_at_replicas(self, when, everything=False):
-        """Each replica gives a committed prefix with all that was in it, or says that there is nothing yet. So does each
-        of its generations. With everything: the whole history."""
+        """Each replica gives a committed prefix with all that was in it, or says that there is nothing yet. So
+        does each of its generations. With everything: the whole history."""
         for replica in self.replicas():
             rc, out, text = self.restore(replica)
             if rc == 4 and not everything and self.at_least == 0:
@@ -392,18 +393,16 @@ class Snapshots(Replicate):
     replicas = 2
     options = ["snapshot-interval: 20ms", "retention: 150ms", "retention-check-interval: 20ms"]
 
-    def snapshots(self, case, at_least):
-        return all(len(s) >= at_least for s in case.objects("*/snapshots/*.snapshot.lz4"))
-
     def during(self, case):
         case.wait_snapshot()
         case.wait_first_segment()
-        first = case.objects("*/snapshots/*.snapshot.lz4")
+        pattern = "*/snapshots/*.snapshot.lz4"
+        first = case.objects(pattern)
         case.commit(1)
         case.wait_copied()
         case.app.checkpoint("TRUNCATE")
         case.commit(1)
-        newer = lambda: all(n and n[-1:] != f[-1:] for n, f in zip(case.objects("*/snapshots/*.snapshot.lz4"), first))
+        newer = lambda: all(now and now[-1:] != was[-1:] for now, was in zip(case.objects(pattern), first))
         gone = lambda: not any(os.path.exists(path) for f in first for path in f)
         until(newer, SNAPSHOT_S, case.alive)
         until(gone, 2, case.alive)
@@ -504,7 +503,7 @@ class Restore:
             raise Failed("it ended with 0, but there is no output")
         if rc not in (0, -signal.SIGKILL):
             Replicate.verify_error(self, case, rc)
-            cleaned = not case.fault.endswith("rmdir:1:eio")
+            cleaned = not (case.fault or "").endswith("rmdir:1:eio")
             if not there and cleaned and os.path.lexists(os.path.join(case.site, "new")):
                 raise Failed("the error has left directories or files behind")
         case.start("restore", "-o", out, case.replicas()[0], under_test=False)
@@ -521,8 +520,8 @@ SCENARIOS = [First, Short, Rollback, Restart, Snapshots, Retention, Restore]
 
 
 def prepare(kind, walbrook, directory):
-    """Makes the site of a scenario and returns it with the scenario. The application's connection is closed in a way
-    that leaves the WAL as it is: as if the machine had been switched off after a sync."""
+    """Makes the site of a scenario and returns it with the scenario. The application's connection is closed in
+    a way that leaves the WAL as it is: as if the machine had been switched off after a sync."""
     scenario = kind()
     os.makedirs(os.path.join(directory, "site"))
     case = Case(scenario, walbrook, directory)
@@ -536,8 +535,8 @@ def prepare(kind, walbrook, directory):
 
 
 def copy_site(site, to):
-    """By another process: this one must not open and close files on which its own SQLite holds locks. Without the shared
-    index, which the next opener makes anew from the WAL."""
+    """By another process: this one must not open and close files on which its own SQLite holds locks. Without
+    the shared index, which the next opener makes anew from the WAL."""
     subprocess.run(["cp", "-a", site, to], check=True)
     for path in glob.glob(os.path.join(to, "*-shm")):
         os.unlink(path)

@@ -2,12 +2,12 @@
 """Is every file-changing call in the table? Compares what strace saw of a run with the trace of the same run.
 
 Every call that strace shows is sorted into one of three kinds: it changes no file (HARMLESS), it may change one
-(below: by name, and for some by their arguments), or it is not known here, which fails as well, so that a new call is
-never overlooked. A changing call on a path below the site must be in the trace, under the name that CALLS gives it, with
-the same last component of its path, at least as often.
+(below: by name, and for some by their arguments), or it is not known here, which fails as well, so that a new
+call is never overlooked. A changing call on a path below the site must be in the trace, under the name that
+CALLS gives it, with the same last component of its path, at least as often.
 
-What is not in the trace on purpose: EXCEPTIONS. The same look at a run tells whether files and names were synced in the
-right order.
+What is not in the trace on purpose: EXCEPTIONS. The same look at a run tells whether files and names were
+synced in the right order.
 """
 
 import os
@@ -71,20 +71,22 @@ CALLS = {
 }
 
 HARMLESS = set(
-    """access faccessat faccessat2 stat lstat fstat newfstatat statx statfs fstatfs readlink readlinkat getcwd chdir
-    fchdir execve execveat getxattr lgetxattr fgetxattr listxattr flistxattr llistxattr quotactl name_to_handle_at
-    read readv pread64 preadv preadv2 readahead fadvise64 lseek close close_range dup dup2 dup3 fcntl flock ioctl
-    getdents getdents64 poll ppoll select pselect6 epoll_create epoll_create1 epoll_ctl epoll_wait epoll_pwait
-    epoll_pwait2 eventfd eventfd2 timerfd_create timerfd_settime timerfd_gettime signalfd signalfd4 inotify_init
-    inotify_init1 inotify_add_watch inotify_rm_watch pipe pipe2 socket socketpair connect bind listen accept accept4
-    shutdown getsockname getpeername setsockopt getsockopt sendto recvfrom sendmsg recvmsg sendmmsg recvmmsg memfd_create
-    pidfd_open pidfd_send_signal perf_event_open io_getevents""".split()
+    """access faccessat faccessat2 stat lstat fstat newfstatat statx statfs fstatfs readlink readlinkat
+    getcwd chdir fchdir execve execveat getxattr lgetxattr fgetxattr listxattr flistxattr llistxattr
+    quotactl name_to_handle_at read readv pread64 preadv preadv2 readahead fadvise64 lseek close
+    close_range dup dup2 dup3 fcntl flock ioctl getdents getdents64 poll ppoll select pselect6
+    epoll_create epoll_create1 epoll_ctl epoll_wait epoll_pwait epoll_pwait2 eventfd eventfd2
+    timerfd_create timerfd_settime timerfd_gettime signalfd signalfd4 inotify_init inotify_init1
+    inotify_add_watch inotify_rm_watch pipe pipe2 socket socketpair connect bind listen accept accept4
+    shutdown getsockname getpeername setsockopt getsockopt sendto recvfrom sendmsg recvmsg sendmmsg
+    recvmmsg memfd_create pidfd_open pidfd_send_signal perf_event_open io_getevents""".split()
 )
 
 EXCEPTIONS = {
     # SQLite maps its shared index and writes to it; it is rebuilt from the WAL when anything is wrong with it.
     "mmap of -shm": lambda call, args, path: call == "mmap" and path.endswith("-shm"),
-    # relay looks at other processes' locks through it; that needs a descriptor open for writing, and writes nothing.
+    # relay looks at other processes' locks through it; that needs a descriptor open for writing, and writes
+    # nothing.
     "open of -shm for its locks": lambda call, args, path: call == "openat"
     and path.endswith("-shm")
     and "O_CREAT" not in args
@@ -168,8 +170,9 @@ def read_trace(path):
 
 
 def order(path, below):
-    """Complaints about what a loss of power would undo: a file that got its final name before its bytes were synced, and
-    names that were not synced by the end. (A process that is stopped loses neither, so the faults do not show it.)"""
+    """Complaints about what a loss of power would undo: a file that got its final name before its bytes were
+    synced, and names that were not synced by the end. (A process that is stopped loses neither, so the faults
+    do not show it.)"""
     unsynced, names, complaints = set(), {}, []
     with open(path, errors="surrogateescape") as f:
         for line in f:
@@ -201,10 +204,11 @@ def compare(strace_path, trace_path, below):
     traced = in_trace(trace_path)
     complaints = ["%s is a call that this test does not know" % call for call in sorted(unknown)]
     left = Counter(traced)
+    sqlite_names = ("app.db", os.path.basename(os.path.normpath(below)))
     for (call, name), count in sorted(seen.items()):
         for at in CALLS[call]:
             # The trace has no path for it: it answers for SQLite's files and their directory.
-            sqlite = at == "sqlite_sync" and name.startswith(("app.db", os.path.basename(os.path.normpath(below))))
+            sqlite = at == "sqlite_sync" and name.startswith(sqlite_names)
             key = (at, "-" if sqlite else name)
             take = min(count, left[key])
             left[key] -= take
