@@ -248,19 +248,23 @@ static bool hold_all(struct snap *p)
 	return true;
 }
 
+/* A replica that is not there yet and fails is not waited for. (One that is there may have failed before, also
+ * at its last snapshot: then nothing else would ever clear that.) */
 static bool shipped(struct snap *p)
 {
 	for (size_t i = 0; i < p->n; i++) {
-		if (p->outs[i].e.kind == ERR_NONE && p->to[i]->misses > 0)
-			err_set(&p->outs[i].e, ERR_UNREACHABLE, "the replica fails; its snapshot comes later");
+		struct shipper *to = p->to[i];
 		if (p->outs[i].e.kind != ERR_NONE)
 			continue;
-		if (p->to[i]->job != SHIP_NONE)
+		if (to->job != SHIP_NONE)
 			return false; /* looked at again when it is done */
-		if (p->outs[i].e.kind == ERR_NONE &&
-		    generation_equal(&p->to[i]->r.generation, &p->s.generation) &&
-		    position_compare(p->to[i]->r.at, p->usable_from) < 0)
+		if (!generation_equal(&to->r.generation, &p->s.generation) ||
+		    position_compare(to->r.at, p->usable_from) >= 0)
+			continue;
+		if (to->misses == 0)
 			return false;
+		/* One that fails does not keep the others waiting. */
+		err_set(&p->outs[i].e, ERR_UNREACHABLE, "the replica fails; its snapshot comes later");
 	}
 	return true;
 }

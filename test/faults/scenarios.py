@@ -22,7 +22,8 @@ import time
 
 from app import App, check
 
-# How long is waited for walbrook at most. A replica is tried again after 0.25 s, a snapshot after 5 s.
+# How long is waited for walbrook at most. A replica is tried again after 0.25 s, a snapshot after 5 s. The end must
+# come before the deadline of 30 s: one error is no reason to give up.
 STOP_S = 25
 SNAPSHOT_S = 12
 SHIPPED_S = 6
