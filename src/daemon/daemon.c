@@ -67,8 +67,10 @@ static void look_at_all(struct loop_timer *t)
 		d->swept_us = now_us;
 	for (size_t i = 0; i < d->n; i++) {
 		uint64_t frames;
-		if (!d->dbs[i].out && db_look(&d->dbs[i].db, &frames) != DB_LOOK_SAME &&
-		    db_look(&d->dbs[i].db, &frames) != DB_LOOK_NONE)
+		if (d->dbs[i].out)
+			continue;
+		enum db_look look = db_look(&d->dbs[i].db, &frames);
+		if (look != DB_LOOK_SAME && look != DB_LOOK_NONE)
 			managed_mark(&d->dbs[i]);
 	}
 	loop_timer_set(d->en.loop, &d->look, now_us + d->look_us);
@@ -275,8 +277,8 @@ static void raise_limits(void)
 		l.rlim_cur = l.rlim_max;
 		setrlimit(RLIMIT_NOFILE, &l);
 	}
-	/* Big buffers go back to the system when they are freed, and threads share the heap: memory stays
-	 * small. */
+	/* Threads share the heap, and a busy database finds its buffers there again instead of faulting in
+	 * new ones; when it rests they go back to the system (db.c). */
 	mallopt(M_MMAP_THRESHOLD, 16 << 20);
 	mallopt(M_TRIM_THRESHOLD, 32 << 20);
 	mallopt(M_ARENA_MAX, 1);

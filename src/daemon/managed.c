@@ -436,15 +436,6 @@ int managed_init(struct managed *m, struct engine *en, const struct conf_db *con
 	return 0;
 }
 
-static void free_segments(struct spool_segment *s)
-{
-	while (s) {
-		struct spool_segment *next = s->next;
-		spool_segment_free(s);
-		s = next;
-	}
-}
-
 void managed_fini(struct managed *m)
 {
 	if (!m->en)
@@ -458,9 +449,9 @@ void managed_fini(struct managed *m)
 		free(m->ships[i].batch);
 	}
 	db_fini(&m->db);
-	free_segments(m->segs);
-	free_segments(m->drop);
-	free_segments(m->report.fresh);
+	spool_segments_free(m->segs);
+	spool_segments_free(m->drop);
+	spool_segments_free(m->report.fresh);
 	free(m->ships);
 	free(m->meta_dir);
 }

@@ -30,11 +30,8 @@ void capture_init(struct capture *c)
 
 void capture_fini(struct capture *c)
 {
-	while (c->fresh) {
-		struct spool_segment *s = c->fresh;
-		c->fresh = s->next;
-		spool_segment_free(s);
-	}
+	spool_segments_free(c->fresh);
+	c->fresh = NULL;
 	spool_fini(&c->spool);
 }
 

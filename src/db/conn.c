@@ -9,9 +9,11 @@
  * database and SQLite's own words. */
 #include "db/conn.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "db/vfs.h"
 
 static bool rc_busy(int rc)
@@ -199,6 +201,16 @@ bool conn_index(const struct conn *c, uint8_t raw[WAL_INDEX_HEADER_BYTES], struc
 	return shm_index(c->shm, raw, ret);
 }
 
+bool conn_index_patiently(const struct conn *c, uint8_t raw[WAL_INDEX_HEADER_BYTES], struct wal_index *ret)
+{
+	for (int i = 0; i < 100; i++) {
+		if (conn_index(c, raw, ret))
+			return true;
+		sleep_us(50);
+	}
+	return false;
+}
+
 uint32_t shm_backfill(const volatile uint8_t *shm)
 {
 	const volatile uint32_t *w = (const volatile uint32_t *)(const volatile void *)(shm + 96);
@@ -278,4 +290,10 @@ bool conn_moved(struct conn *c)
 const char *conn_wal_path(const struct conn *c)
 {
 	return sqlite3_filename_wal(sqlite3_db_filename(c->db, "main"));
+}
+
+void conn_shm_path(const struct conn *c, char *buf)
+{
+	const char *wal = conn_wal_path(c);
+	snprintf(buf, PATH_BYTES, "%.*sshm", (int)strlen(wal) - 3, wal);
 }

@@ -48,6 +48,8 @@ void conn_drop_checkpoint(struct conn *c);
 /* The header of the shared index: raw is filled with the 48 bytes of a validated copy. false: being written, or
  * not valid; look again. */
 bool conn_index(const struct conn *c, uint8_t raw[WAL_INDEX_HEADER_BYTES], struct wal_index *ret);
+/* The same, for a few milliseconds if it is being written. */
+bool conn_index_patiently(const struct conn *c, uint8_t raw[WAL_INDEX_HEADER_BYTES], struct wal_index *ret);
 uint32_t shm_backfill(const volatile uint8_t *shm);
 uint32_t shm_mark(const volatile uint8_t *shm, int slot); /* of a read slot >= 1 */
 /* If the slot >= 1 that this connection holds has this mark: makes it one lower. A checkpoint copies one frame
@@ -67,5 +69,6 @@ int conn_sync_db(struct conn *c, struct err *e);
 /* The database or its WAL is no longer what its name leads to. */
 bool conn_moved(struct conn *c);
 const char *conn_wal_path(const struct conn *c);
+void conn_shm_path(const struct conn *c, char *buf); /* writes PATH_BYTES */
 
 #endif

@@ -145,20 +145,11 @@ static void close_files(struct db *d)
 	d->mx_frame = d->backfill = 0;
 }
 
-static void free_segments(struct spool_segment *list)
-{
-	while (list) {
-		struct spool_segment *next = list->next;
-		spool_segment_free(list);
-		list = next;
-	}
-}
-
 void db_fini(struct db *d)
 {
 	close_files(d);
 	capture_fini(&d->cap);
-	free_segments(d->stuck);
+	spool_segments_free(d->stuck);
 	if (d->lock_fd >= 0)
 		close(d->lock_fd);
 	free(d->place_path);
@@ -317,7 +308,7 @@ static int remember_files(struct db *d, struct err *e)
 	const char *wal = conn_wal_path(relay_conn(&d->relay));
 	char shm[PATH_BYTES];
 	struct stat st;
-	snprintf(shm, sizeof shm, "%.*sshm", (int)strlen(wal) - 3, wal);
+	conn_shm_path(relay_conn(&d->relay), shm);
 	if (stat(wal, &st) < 0)
 		return err_sys(e, errno, "%s", wal);
 	d->is[1].dev = st.st_dev;
@@ -335,7 +326,7 @@ static bool same_files(struct db *d)
 	const char *wal = conn_wal_path(relay_conn(&d->relay));
 	char shm[PATH_BYTES];
 	const char *names[3] = { d->o.path, wal, shm };
-	snprintf(shm, sizeof shm, "%.*sshm", (int)strlen(wal) - 3, wal);
+	conn_shm_path(relay_conn(&d->relay), shm);
 	for (int i = 0; i < 3; i++) {
 		struct stat st;
 		if (stat(names[i], &st) < 0) {
@@ -410,7 +401,7 @@ static int recall_place(struct db *d, struct err *e)
 				d->cap.at.wall_us = last->commits[0].wall_us;
 		}
 	}
-	free_segments(list);
+	spool_segments_free(list);
 	return d->cap.spool.dropped ? err_set(e, ERR_DAMAGED, "segments in the spool were damaged") : 0;
 }
 
@@ -491,16 +482,6 @@ static int open_db(struct db *d, struct db_report *ret)
 	return 0;
 }
 
-static int index_header(struct db *d, uint8_t raw[WAL_INDEX_HEADER_BYTES], struct wal_index *h)
-{
-	for (int i = 0; i < 100; i++) {
-		if (conn_index(relay_conn(&d->relay), raw, h))
-			return 0;
-		sleep_us(50);
-	}
-	return -1;
-}
-
 /* The copies of the header stay different: a writer died in between. A read on an idle connection recovers it.
  */
 static void heal_index(struct db *d)
@@ -522,9 +503,9 @@ static int64_t brake_frames(const struct db *d)
 static enum relay_result capture_latest(struct db *d, struct wal_index *h, struct err *e)
 {
 	uint8_t raw[WAL_INDEX_HEADER_BYTES];
-	if (index_header(d, raw, h) < 0) {
+	if (!conn_index_patiently(relay_conn(&d->relay), raw, h)) {
 		heal_index(d);
-		if (index_header(d, raw, h) < 0) {
+		if (!conn_index_patiently(relay_conn(&d->relay), raw, h)) {
 			err_set(e, ERR_BUSY, "%s: the WAL index is damaged or being written", d->o.path);
 			return RELAY_AGAIN;
 		}
@@ -592,7 +573,7 @@ static bool see(struct db *d, bool *ret_captured)
 {
 	uint8_t raw[WAL_INDEX_HEADER_BYTES];
 	struct wal_index h;
-	if (index_header(d, raw, &h) < 0)
+	if (!conn_index_patiently(relay_conn(&d->relay), raw, &h))
 		return false;
 	if (memcmp(raw, d->seen, sizeof raw) != 0)
 		d->changed_us = mono_us();
@@ -889,7 +870,7 @@ static void hand_out(struct db *d, struct db_report *ret)
 	if (d->cap.fresh && spool_sync(&d->cap.spool, &e) < 0)
 		log_error("the spool cannot be synced", L_S("db", d->o.path), L_S("error", e.text));
 	if (d->cap.spool.lost) {
-		free_segments(d->cap.fresh);
+		spool_segments_free(d->cap.fresh);
 	} else {
 		ret->fresh = d->cap.fresh;
 	}
@@ -933,7 +914,7 @@ void db_step(struct db *d, const struct db_order *order, struct db_report *ret)
 	if (rc != RELAY_OK)
 		handle_trouble(d, rc, &e, ret);
 	rest_if_quiet(d);
-	if ((order->save_place || order->stop) && save_place(d, &e) < 0)
+	if (order->stop && save_place(d, &e) < 0)
 		log_error("position cannot be saved", L_S("db", d->o.path), L_S("error", e.text));
 	hand_out(d, ret);
 	/* What could not be captured now is tried again, so that no commit is left behind by an end with status

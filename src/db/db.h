@@ -76,7 +76,6 @@ struct db_order {
 	bool walk;		      /* another process seems to insist on a checkpoint */
 	bool stop;		      /* capture everything, save the position, let go */
 	bool only_remove;	      /* nothing is open any more: just remove segments */
-	bool save_place;	      /* make the position durable (before segments are removed) */
 	bool frozen;		      /* a snapshot is being copied exactly: nothing can be let go */
 	bool pin;		      /* a snapshot is wanted: get to where it is exact */
 	struct snapshot *snapshot;    /* with pin: to be pinned */

@@ -125,8 +125,7 @@ static enum lock_seen look_at_lock(struct relay *r, int lock, int *ret_pid)
 {
 	if (r->shm_fd < 0) {
 		char path[PATH_BYTES];
-		const char *wal = conn_wal_path(relay_conn(r));
-		snprintf(path, sizeof path, "%.*sshm", (int)strlen(wal) - 3, wal);
+		conn_shm_path(relay_conn(r), path);
 		r->shm_fd = open(path, O_RDWR | O_CLOEXEC);
 		if (r->shm_fd < 0)
 			return LOCK_UNKNOWN;
@@ -209,12 +208,7 @@ bool relay_prove(struct relay *r, const struct wal_index *h, int64_t wait_us)
 static int index_now(struct conn *c, struct wal_index *h, struct err *e)
 {
 	uint8_t raw[WAL_INDEX_HEADER_BYTES];
-	for (int i = 0; i < 100; i++) {
-		if (conn_index(c, raw, h))
-			return 0;
-		sleep_us(50);
-	}
-	return err_set(e, ERR_BUSY, "the WAL index is being written");
+	return conn_index_patiently(c, raw, h) ? 0 : err_set(e, ERR_BUSY, "the WAL index is being written");
 }
 
 enum relay_result relay_capture(struct relay *r, struct conn *conn, struct capture *c,

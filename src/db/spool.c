@@ -32,6 +32,15 @@ void spool_segment_free(struct spool_segment *s)
 	free(s);
 }
 
+void spool_segments_free(struct spool_segment *list)
+{
+	while (list) {
+		struct spool_segment *next = list->next;
+		spool_segment_free(list);
+		list = next;
+	}
+}
+
 int spool_init(struct spool *s, const char *meta_dir, const struct owner *owner, struct err *e)
 {
 	char dir[PATH_BYTES];

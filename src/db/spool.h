@@ -32,6 +32,7 @@ struct spool_segment {
 	uint8_t salt[8];
 };
 void spool_segment_free(struct spool_segment *s);
+void spool_segments_free(struct spool_segment *list);
 
 enum { SPOOL_UNSYNCED_MAX = 32 };
 
