@@ -104,6 +104,10 @@ static bool continues(struct position at, const struct spool_segment *g)
 {
 	if (position_compare(at, g->at) == 0)
 		return true;
+	/* Inside it, at the end of a frame: the rest of it follows. */
+	if (g->at.index == at.index && at.offset > g->at.offset && at.offset < g->end)
+		return at.offset >= WAL_HEADER_BYTES && g->page_bytes > 0 &&
+		       (at.offset - WAL_HEADER_BYTES) % wal_frame_bytes(g->page_bytes) == 0;
 	/* The next WAL index, if the one before is there to its end. */
 	return g->at.index == at.index + 1 && g->at.offset == 0 &&
 	       (g->prev_end == 0 || g->prev_end == at.offset);
@@ -177,7 +181,7 @@ static void attached_current(struct shipper *s)
 	while (g && position_compare((struct position){ g->at.index, g->end }, s->r.at) <= 0)
 		g = g->next;
 	s->cursor = g;
-	bool meets = g ? continues(s->r.at, g) && (!s->r.end_damaged || position_compare(s->r.at, g->at) == 0)
+	bool meets = g ? continues(s->r.at, g) && (!s->r.end_damaged || s->r.at.index == g->at.index)
 		       : position_compare(s->r.at, m->captured) == 0 ||
 				     (m->captured.index == s->r.at.index + 1 && m->captured.offset == 0 &&
 				      !s->r.end_damaged);
@@ -279,6 +283,8 @@ static void submit_object(struct shipper *s)
 		}
 		s->batch[s->batch_n++] = g;
 		plain += g->end - g->at.offset;
+		if (replica_has_of(&s->r, g) > 0)
+			break;
 	}
 	submit(s, SHIP_OBJECT);
 }

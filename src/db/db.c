@@ -30,6 +30,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/sys.h"
+#include "db/takeover.h"
 #include "db/vfs.h"
 
 enum {
@@ -405,27 +406,50 @@ static int recall_place(struct db *d, struct err *e)
 	return d->cap.spool.dropped ? err_set(e, ERR_DAMAGED, "segments in the spool were damaged") : 0;
 }
 
+/* Does the WAL prove that it continues where an earlier run of ours stopped? */
+static bool goes_on(struct db *d, const struct wal_index *h, struct err *why)
+{
+	if (recall_place(d, why) < 0)
+		return false;
+	if (!generation_file_agrees(d)) {
+		err_set(why, ERR_DAMAGED, "another tool or another run has begun a generation since");
+		return false;
+	}
+	return capture_proven(&d->cap, relay_conn(&d->relay), h, why);
+}
+
+/* The same, from where Litestream stopped, if that is further. */
+static bool goes_on_from_other(struct db *d, const struct wal_index *h, struct err *why)
+{
+	struct place p, ours = d->cap.at;
+	struct err e = ERR_INIT;
+	int rc = takeover_import(d->o.meta_dir, &ours, &d->cap.spool, d->o.spool_quota_bytes / 2, &p, &e);
+	if (rc < 0)
+		log_warn("what Litestream left cannot be taken over", L_S("db", d->o.path),
+			 L_S("error", e.text));
+	if (rc <= 0)
+		return false;
+	d->cap.at = p;
+	if (save_place(d, why) < 0)
+		return false;
+	log_info("taking over from Litestream", L_S("db", d->o.path), L_S("generation", p.generation.name),
+		 L_I("index", p.index), L_I("offset", p.chain.offset));
+	return goes_on(d, h, why);
+}
+
 /* First hold since the start: continue the generation if the WAL proves it. */
 static int continue_or_begin(struct db *d, const struct wal_index *h, struct db_report *ret, struct err *e)
 {
-	struct err why;
-	const char *reason = "first start";
-	if (!generation_none(&d->cap.at.generation)) {
-		reason = "the database was replaced";
-	} else if (recall_place(d, &why) < 0) {
-		if (why.kind != ERR_NOTHING)
-			reason = why.text;
-	} else if (!generation_file_agrees(d)) {
-		reason = "another tool or another run has begun a generation since";
-	} else if (capture_proven(&d->cap, relay_conn(&d->relay), h, &why)) {
+	struct err why = ERR_INIT;
+	if (!generation_none(&d->cap.at.generation))
+		return begin_generation(d, "the database was replaced", ret, e);
+	if (goes_on(d, h, &why) || goes_on_from_other(d, h, &why)) {
 		log_info("generation continues", L_S("db", d->o.path),
 			 L_S("generation", d->cap.at.generation.name), L_I("index", d->cap.at.index),
 			 L_I("offset", d->cap.at.chain.offset));
 		return 0;
-	} else {
-		reason = why.text;
 	}
-	return begin_generation(d, reason, ret, e);
+	return begin_generation(d, why.kind == ERR_NOTHING ? "first start" : why.text, ret, e);
 }
 
 /* From a path to a hold. 0: holds; -1: not now, state and reason are set. */

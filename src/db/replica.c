@@ -190,6 +190,12 @@ int replica_attach(struct replica *r, const struct generation *g, bool *ret_any,
 
 /* Ship. */
 
+uint64_t replica_has_of(const struct replica *r, const struct spool_segment *s)
+{
+	bool inside = r->at.index == s->at.index && r->at.offset > s->at.offset && r->at.offset < s->end;
+	return inside ? r->at.offset - s->at.offset : 0;
+}
+
 static int put_pieces(struct store *s, struct store_put *put, const char *path, struct segment_splicer *splicer,
 		      struct err *e)
 {
@@ -244,7 +250,47 @@ static int splice_all(struct splice_out *out, const struct spool *spool,
 	return rc;
 }
 
-/* Copies one segment, or splices several, into a new object. */
+/* A segment of which the replica has the beginning: what lies behind it is compressed again. */
+struct rest {
+	uint64_t skip_bytes;
+	struct segment_writer *to;
+};
+
+static int write_rest(void *arg, struct span out, struct err *e)
+{
+	struct rest *x = arg;
+	uint64_t skip = x->skip_bytes < out.n ? x->skip_bytes : out.n;
+	x->skip_bytes -= skip;
+	return out.n == skip ? 0 : segment_write(x->to, (struct span){ out.p + skip, out.n - skip }, e);
+}
+
+static int put_rest(struct splice_out *out, const char *path, uint64_t skip_bytes, struct err *e)
+{
+	struct rest x = { .skip_bytes = skip_bytes, .to = segment_writer_new(to_put, out) };
+	struct segment_reader *r = segment_reader_new(write_rest, &x);
+	uint8_t *buf = malloc(PIECE_BYTES);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	int rc = fd >= 0 ? 0 : err_sys(e, errno, "%s: cannot be opened", path);
+	if (rc == 0 && (!x.to || !r || !buf))
+		rc = err_set(e, ERR_FAIL, "no memory");
+	ssize_t n = 1;
+	for (off_t off = 0; rc == 0 && n > 0; off += n) {
+		n = file_pread_full(fd, path, buf, PIECE_BYTES, off, e);
+		rc = n < 0 ? -1 : segment_read(r, (struct span){ buf, (size_t)n }, e);
+	}
+	if (rc == 0)
+		rc = segment_read_end(r, e);
+	if (rc == 0)
+		rc = segment_finish(x.to, e);
+	if (fd >= 0)
+		close(fd);
+	free(buf);
+	segment_reader_free(r);
+	segment_writer_free(x.to);
+	return rc;
+}
+
+/* Copies one segment or the rest of it, or splices several, into a new object. */
 static int put_object(struct replica *r, const char *key, const struct spool *spool,
 		      const struct spool_segment *const *list, size_t n, uint64_t *ret_bytes, struct err *e)
 {
@@ -253,8 +299,11 @@ static int put_object(struct replica *r, const char *key, const struct spool *sp
 	int rc;
 	if (r->store->ops->put_begin(r->store, key, &out.put, e) < 0)
 		return -1;
-	if (n == 1) {
-		spool_path(spool, &list[0]->generation, list[0]->at, path);
+	uint64_t has_bytes = replica_has_of(r, list[0]);
+	spool_path(spool, &list[0]->generation, list[0]->at, path);
+	if (has_bytes > 0) {
+		rc = put_rest(&out, path, has_bytes, e);
+	} else if (n == 1) {
 		rc = put_pieces(r->store, out.put, path, NULL, e);
 		out.bytes = list[0]->stored_bytes;
 	} else {
@@ -321,10 +370,11 @@ int replica_ship(struct replica *r, const struct spool *spool, const struct spoo
 {
 	char key[OBJECT_KEY_BYTES], path[PATH_BYTES];
 	struct object o = { OBJECT_SEGMENT, list[0]->generation, list[0]->at };
-	uint64_t bytes = list[0]->stored_bytes;
+	uint64_t bytes = list[0]->stored_bytes, has_bytes = replica_has_of(r, list[0]);
 	int linked = 0;
+	o.at.offset += has_bytes;
 	object_key(key, &o);
-	if (n == 1 && r->store->ops->put_file) {
+	if (n == 1 && has_bytes == 0 && r->store->ops->put_file) {
 		spool_path(spool, &list[0]->generation, list[0]->at, path);
 		linked = r->store->ops->put_file(r->store, key, path, e);
 	}

@@ -50,7 +50,11 @@ void replica_fini(struct replica *r);
  * whether there is any object. */
 int replica_attach(struct replica *r, const struct generation *g, bool *ret_any, struct err *e);
 
-/* Ships the segments list[0..n), contiguous, of one index and beginning at r->at, as one object. */
+/* How many plain bytes of a segment it has already, because it ends inside it: an earlier run, or another tool,
+ * has cut the WAL elsewhere. 0: it ends elsewhere. */
+uint64_t replica_has_of(const struct replica *r, const struct spool_segment *s);
+/* Ships the segments list[0..n), contiguous, of one index and beginning at r->at, as one object. One that the
+ * replica has the beginning of goes alone (n is 1), and only the rest of it. */
 int replica_ship(struct replica *r, const struct spool *spool, const struct spool_segment *const *list,
 		 size_t n, struct err *e);
 /* Makes shipped names durable and writes the index object if it is due (or forced). */
