@@ -6,7 +6,8 @@
  *   1. conf_find() names the file: -config, the two variables, the two usual places
  *   2. read.c (a file) or conf_from_args() fills struct conf; every replica went through conf_replica_resolve()
  *   3. conf_check() collects every path and destination once, sorts them, and looks at neighbours, so ten
- * thousand databases cost no more than sorting them
+ * thousand databases cost no more than sorting them; entries for many databases (template.c) are few and are
+ * compared with each
  *
  * Failure modes: two things that would write to one place are refused, with the lines of both. */
 #include "conf/conf.h"
@@ -20,6 +21,8 @@
 #include "base/file.h"
 #include "conf/options.h"
 #include "conf/url.h"
+
+enum { TEMPLATES_MAX = 200 };
 
 int conf_find(const char *given, char **ret_path, struct err *e)
 {
@@ -50,6 +53,21 @@ int conf_find(const char *given, char **ret_path, struct err *e)
 	}
 	*ret_path = strdup(path);
 	return *ret_path ? 0 : err_sys(e, ENOMEM, "cannot keep the name of the configuration");
+}
+
+bool conf_socket(const struct conf *c, unsigned i, char *buf)
+{
+	static const char name[] = "control.sock";
+	const char *own = getenv("XDG_RUNTIME_DIR");
+	buf[0] = 0;
+	if (c && c->socket)
+		return i == 0 && snprintf(buf, PATH_BYTES, "%s", c->socket) < PATH_BYTES;
+	if (i == 0)
+		return snprintf(buf, PATH_BYTES, "/run/walbrook/%s", name) > 0;
+	if (i > 1 || !own || own[0] != '/' ||
+	    snprintf(buf, PATH_BYTES, "%s/walbrook/%s", own, name) >= PATH_BYTES)
+		buf[0] = 0;
+	return buf[0] != 0;
 }
 
 int conf_meta_dir(const struct conf_db *db, char *buf, struct err *e)
@@ -179,7 +197,7 @@ static int places_collect(struct places *s, struct err *e)
 			return -1;
 		p.what = PLACE_META;
 		snprintf(id, sizeof id, "meta:%s", dir);
-		if (place_add(s, p, id, e) < 0)
+		if ((!d->is_template || d->meta_path) && place_add(s, p, id, e) < 0)
 			return -1;
 		p.what = PLACE_REPLICA;
 		for (size_t k = 0; k < d->replicas_n; k++) {
@@ -257,6 +275,70 @@ static int check_names(const struct places *s, const struct conf_db *d, struct e
 	return 0;
 }
 
+/* The rest of a path inside of a directory, NULL if it is not inside. Both are places as they are compared. */
+static const char *inside(const char *directory, const char *path)
+{
+	size_t n = strlen(directory);
+	while (n > 0 && directory[n - 1] == '/')
+		n--;
+	return strncmp(directory, path, n) == 0 && path[n] == '/' ? path + n + 1 : NULL;
+}
+
+/* A file replica must not be among the databases of a template: its directory would be taken for one of theirs,
+ * or, when the scan goes down, be searched again and again. */
+static int apart_from_template(const struct places *s, const struct place *p, const struct conf_db *t,
+			       struct err *e)
+{
+	char at[PATH_BYTES];
+	const char *path = p->replica->path;
+	if (strcmp(p->replica->type, replica_types[REPLICA_FILE].name) != 0 || !conf_db_descends(t, path))
+		return 0;
+	return err_set(e, ERR_CONFIG,
+		       "%sthe replica %s is %s the databases of %s; give it a directory elsewhere",
+		       where(s, p, at, sizeof at), path,
+		       strcmp(path, t->dir) == 0 ? "in one directory with" : "among", t->path);
+}
+
+/* Each database of a template has its replica in a directory below the one that is written down. Another
+ * replica must not be where one of those comes to be, unless it is of this very database. */
+static int apart_from_replica(const struct places *s, const struct place *p, const struct place *t,
+			      struct err *e)
+{
+	char at[PATH_BYTES], first[64], db[2 * PATH_BYTES];
+	const char *rest = p->db == t->db ? NULL : inside(t->id, p->id);
+	if (!rest)
+		return 0;
+	snprintf(db, sizeof db, "%s/%s", strcmp(t->db->dir, "/") ? t->db->dir : "", rest);
+	if (!p->db->is_template && (strcmp(p->db->path, db) == 0 || !conf_db_fits(t->db, rest)))
+		return 0;
+	if (p->db->is_template && !t->db->recursive && !strchr(t->db->pattern, '/'))
+		return 0;
+	return err_set(e, ERR_CONFIG,
+		       "%sthis replica lies where %s would have that of its database %s%s; give it a directory "
+		       "elsewhere",
+		       where(s, p, at, sizeof at), t->db->path, db, other(t, first, sizeof first));
+}
+
+static int check_templates(const struct places *s, struct err *e)
+{
+	size_t templates = 0;
+	char at[PATH_BYTES];
+	for (size_t i = 0; i < s->n; i++) {
+		const struct place *t = &s->v[i];
+		if (!t->db->is_template || t->what == PLACE_META)
+			continue;
+		if (t->what == PLACE_DB && ++templates > TEMPLATES_MAX)
+			return err_set(e, ERR_CONFIG, "%smore than %d entries with dir or a pattern",
+				       where(s, t, at, sizeof at), TEMPLATES_MAX);
+		for (size_t k = 0; k < s->n; k++)
+			if (s->v[k].what == PLACE_REPLICA &&
+			    (t->what == PLACE_DB ? apart_from_template(s, &s->v[k], t->db, e)
+						 : apart_from_replica(s, &s->v[k], t, e)) < 0)
+				return -1;
+	}
+	return 0;
+}
+
 static int check_places(struct places *s, struct err *e)
 {
 	if (places_collect(s, e) < 0)
@@ -271,7 +353,7 @@ static int check_places(struct places *s, struct err *e)
 		    strcmp(s->v[i].replica->type, replica_types[REPLICA_FILE].name) == 0 &&
 		    replica_apart(s, &s->v[i], e) < 0)
 			return -1;
-	return 0;
+	return check_templates(s, e);
 }
 
 int conf_check(const struct conf *c, struct err *e)
@@ -352,27 +434,60 @@ int conf_from_args(const char *db, const char *const *urls, size_t n, struct con
 const struct conf_db *conf_db_find(const struct conf *c, const char *absolute_path)
 {
 	for (size_t i = 0; i < c->dbs_n; i++)
-		if (strcmp(c->dbs[i].path, absolute_path) == 0)
+		if (!c->dbs[i].is_template && strcmp(c->dbs[i].path, absolute_path) == 0)
 			return &c->dbs[i];
 	return NULL;
+}
+
+const struct conf_db *conf_db_get(struct conf *c, const char *absolute_path, struct err *e)
+{
+	const struct conf_db *found = conf_db_find(c, absolute_path);
+	for (size_t i = 0; i < c->instances_n && !found; i++)
+		if (strcmp(c->instances[i]->path, absolute_path) == 0)
+			found = c->instances[i];
+	for (size_t i = 0; i < c->dbs_n && !found; i++) {
+		if (!conf_db_matches(&c->dbs[i], absolute_path))
+			continue;
+		struct conf_db **v = reallocarray(c->instances, c->instances_n + 1, sizeof *v);
+		if (v)
+			c->instances = v;
+		struct conf_db *made = v ? calloc(1, sizeof *made) : NULL;
+		if (!made || conf_db_instance(&c->dbs[i], absolute_path, made, e) < 0) {
+			free(made);
+			if (!v || !made)
+				err_sys(e, ENOMEM, "cannot make the settings of %s", absolute_path);
+			return NULL;
+		}
+		found = c->instances[c->instances_n++] = made;
+	}
+	if (!found)
+		err_set(e, ERR_CONFIG, "the database %s is not in the configuration %s", absolute_path,
+			c->file ? c->file : "");
+	return found;
+}
+
+void conf_db_free(struct conf_db *db)
+{
+	for (size_t k = 0; k < db->replicas_n; k++)
+		conf_replica_free(&db->replicas[k]);
+	free(db->replicas);
+	options_free(SCOPE_DB, db);
+	*db = (struct conf_db){ 0 };
 }
 
 void conf_free(struct conf *c)
 {
 	if (!c)
 		return;
-	for (size_t i = 0; i < c->dbs_n; i++) {
-		for (size_t k = 0; k < c->dbs[i].replicas_n; k++)
-			conf_replica_free(&c->dbs[i].replicas[k]);
-		free(c->dbs[i].replicas);
-		free(c->dbs[i].path);
-		free(c->dbs[i].meta_path);
+	for (size_t i = 0; i < c->dbs_n; i++)
+		conf_db_free(&c->dbs[i]);
+	for (size_t i = 0; i < c->instances_n; i++) {
+		conf_db_free(c->instances[i]);
+		free(c->instances[i]);
 	}
 	free(c->dbs);
+	free(c->instances);
 	free(c->file);
-	free(c->addr);
-	free(c->exec);
-	free(c->access_key_id);
-	free(c->secret_access_key);
+	options_free(SCOPE_TOP, c);
 	free(c);
 }

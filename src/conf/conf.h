@@ -33,11 +33,19 @@ struct conf_replica {
 	unsigned line, column; /* where it stands in the file; 0: command line */
 };
 
+/* One database, or with is_template all that are in a directory: `dir` is then the directory and `pattern` what
+ * the names in it must fit (relative to dir; of `path: /data/x*\/y.db` they are /data and x*\/y.db), `path`
+ * only tells the template in messages, and paths of replicas and meta_path are directories above those of each
+ * database. conf_db_instance() makes the settings of one database of it. */
 struct conf_db {
-	char *path; /* absolute, lexically clean */
+	char *path;	     /* absolute, lexically clean; never NULL once checked */
+	char *dir, *pattern; /* NULL unless is_template */
+	bool recursive;	     /* pattern is for the last component, directories below dir count as well */
+	bool is_template;
 	char *meta_path;
 	int64_t monitor_interval_us, checkpoint_interval_us;
 	int64_t min_checkpoint_pages, max_checkpoint_pages;
+	int64_t spool_quota_bytes;
 	struct conf_replica *replicas;
 	size_t replicas_n;
 	unsigned line, column;
@@ -47,10 +55,15 @@ struct conf {
 	char *file; /* that it was read from; NULL: command line */
 	char *addr, *exec;
 	char *access_key_id, *secret_access_key;
+	char *socket;				    /* NULL: see conf_socket() */
+	char *token_file;			    /* see conf_token() */
+	int64_t health_lag_us, shutdown_timeout_us; /* 0: never unhealthy, no limit */
 	enum log_level log_level;
 	bool log_json, log_stdout; /* logging.stderr: false sends it to standard output only when asked for */
 	struct conf_db *dbs;
 	size_t dbs_n;
+	struct conf_db **instances; /* of templates, made by conf_db_get() */
+	size_t instances_n;
 };
 
 /* Reads and checks a file. ERR_CONFIG: text "FILE:LINE:COLUMN: what, and the nearest known key". */
@@ -77,9 +90,39 @@ char *conf_replica_shown(const struct conf_replica *r, char *buf);
  * replica has to refuse it here, because to write it in the clear would break a promise. ERR_CONFIG. */
 int conf_replica_usable(const struct conf *c, const struct conf_replica *r, struct err *e);
 void conf_replica_free(struct conf_replica *r);
+/* The entry of just this database; templates are not looked at. NULL: there is none. */
 const struct conf_db *conf_db_find(const struct conf *c, const char *absolute_path);
+/* The settings of a database, of its own entry, else of the first template that it fits. Owned by the
+ * configuration. NULL: ERR_CONFIG. */
+const struct conf_db *conf_db_get(struct conf *c, const char *absolute_path, struct err *e);
+/* Whether a template is for the file of this name. The path is absolute and lexically clean. Hidden files and
+ * what is in hidden directories never fit, nor do files that end with -wal, -shm or -journal. Pure: whether it
+ * is a database, its content tells. */
+bool conf_db_matches(const struct conf_db *tmpl, const char *path);
+/* The settings of one database of a template: a deep copy with `path`, and with the path relative to `dir` put
+ * behind meta_path and the path of every replica. Refuses what does not match (ERR_CONFIG). Free with
+ * conf_db_free(). */
+int conf_db_instance(const struct conf_db *tmpl, const char *db_path, struct conf_db *ret, struct err *e);
+/* Step between reading an entry and conf_check(): which kind it is. given: which keys stand in the file, by the
+ * place of their row in the table. *ret_key: the key at fault, NULL for none. */
+int conf_db_resolve(struct conf_db *db, const bool *given, const char **ret_key, struct err *e);
+void conf_db_free(struct conf_db *db); /* what it holds, not the struct itself */
+/* The same for a path relative to `dir`. */
+bool conf_db_fits(const struct conf_db *tmpl, const char *relative);
+/* Whether a directory below the `dir` of a template can hold files that it is for, so that a scan has to look
+ * into it (and a watch has to be on it). True for `dir` itself. Pure. */
+bool conf_db_descends(const struct conf_db *tmpl, const char *dir);
 /* Metadata directory of a database: meta_path or <dir>/.<name>-litestream. Writes PATH_BYTES. */
 int conf_meta_dir(const struct conf_db *db, char *buf, struct err *e);
+/* The places of the control socket in the order of preference: number i into buf (PATH_BYTES). false: there are
+ * no more (then buf is ""). c may be NULL. The daemon takes the first whose directory is there and can be
+ * written to, a client the first that exists. */
+bool conf_socket(const struct conf *c, unsigned i, char *buf);
+/* The token of token_file: one word of visible ASCII, at least 16 characters, without the line feed behind it.
+ * The file is read now. *ret_open: others than its owner and group may read it. ERR_CONFIG (also when it cannot
+ * be read); the text never shows a part of it. */
+enum { CONF_TOKEN_BYTES = 4096 };
+int conf_token(const struct conf *c, char buf[CONF_TOKEN_BYTES], bool *ret_open, struct err *e);
 void conf_free(struct conf *c);
 
 #endif

@@ -37,8 +37,18 @@ const struct option options[] = {
 	  .sentence = "address that serves metrics, e.g. :9090; checked, but not served yet" },
 	{ TOP("access-key-id", TEXT), FIELD(conf, access_key_id),
 	  .sentence = "access key of every S3 replica without its own" },
-	{ TOP("secret-access-key", TEXT), FIELD(conf, secret_access_key),
+	{ TOP("secret-access-key", TEXT), FIELD(conf, secret_access_key), .secret = true,
 	  .sentence = "secret key of every S3 replica without its own" },
+	{ TOP("socket", PATH), FIELD(conf, socket),
+	  .sentence = "socket of the commands that ask the running daemon; without it `control.sock` in "
+		      "`/run/walbrook`, else in `$XDG_RUNTIME_DIR/walbrook`" },
+	{ TOP("token-file", PATH), FIELD(conf, token_file),
+	  .sentence = "file with the token that `addr` asks for before it shows more than metrics and health" },
+	{ TOP("health-lag", DURATION), FIELD(conf, health_lag_us), .by_default = "5m",
+	  .sentence = "age of the oldest commit that is not on every replica from which on `/healthz` is "
+		      "unhealthy; 0: never" },
+	{ TOP("shutdown-timeout", DURATION), FIELD(conf, shutdown_timeout_us), .by_default = "30s",
+	  .sentence = "longest time that a stop waits for the last objects; 0: no limit" },
 	{ TOP("logging", SECTION), .sub = SCOPE_LOGGING, .sentence = "what is logged, how and where" },
 
 	{ LOGGING("level", LEVEL), FIELD(conf, log_level), .by_default = "info",
@@ -48,7 +58,14 @@ const struct option options[] = {
 	{ LOGGING("stderr", NOT_BOOL), FIELD(conf, log_stdout), .by_default = "true",
 	  .sentence = "log to standard error; false: to standard output" },
 
-	{ DB("path", PATH), FIELD(conf_db, path), .sentence = "file of the database; required" },
+	{ DB("path", PATH), FIELD(conf_db, path),
+	  .sentence = "file of the database, or a pattern such as `/data/*.db`; this or dir is required" },
+	{ DB("dir", PATH), FIELD(conf_db, dir),
+	  .sentence = "directory of which every database is copied, also those that appear later" },
+	{ DB("pattern", TEXT), FIELD(conf_db, pattern), .by_default = "*", .min = 1,
+	  .sentence = "names that count in dir, e.g. `*.db`" },
+	{ DB("recursive", BOOL), FIELD(conf_db, recursive), .by_default = "false",
+	  .sentence = "look into the directories below dir as well" },
 	{ DB("meta-path", PATH), FIELD(conf_db, meta_path),
 	  .sentence = "metadata directory; without it `.NAME-litestream` beside the database" },
 	{ DB("monitor-interval", DURATION), FIELD(conf_db, monitor_interval_us), .by_default = "1s",
@@ -61,6 +78,8 @@ const struct option options[] = {
 	{ DB("max-checkpoint-page-count", COUNT), FIELD(conf_db, max_checkpoint_pages), .by_default = "10000",
 	  .min = 0, .max = PAGES_MAX,
 	  .sentence = "pages in the WAL from which on a checkpoint is forced; 0: never" },
+	{ DB("spool-quota", SIZE), FIELD(conf_db, spool_quota_bytes), .by_default = "1GiB", .min = 1 << 20,
+	  .sentence = "room for what the replicas do not have yet; when it is full a new generation begins" },
 	{ DB("replicas", SECTIONS), .sub = SCOPE_REPLICA,
 	  .sentence = "the places that the database is copied to" },
 
@@ -96,26 +115,26 @@ const struct option options[] = {
 	{ REPLICA("access-key-id", TEXT), FIELD(conf_replica, access_key_id), .types = ONLY(S3),
 	  .sentence = "access key" },
 	{ REPLICA("secret-access-key", TEXT), FIELD(conf_replica, secret_access_key), .types = ONLY(S3),
-	  .sentence = "secret key" },
+	  .secret = true, .sentence = "secret key" },
 	{ REPLICA("force-path-style", TRISTATE), FIELD(conf_replica, force_path_style), .types = ONLY(S3),
 	  .sentence = "the bucket goes into the path instead of the host name; without it by the endpoint" },
 	{ REPLICA("skip-verify", BOOL), FIELD(conf_replica, skip_verify), .by_default = "false",
 	  .types = ONLY(S3), .sentence = "accept any TLS certificate" },
 	{ REPLICA("account-name", TEXT), FIELD(conf_replica, account_name), .types = ONLY(ABS),
 	  .sentence = "storage account" },
-	{ REPLICA("account-key", TEXT), FIELD(conf_replica, account_key), .types = ONLY(ABS),
+	{ REPLICA("account-key", TEXT), FIELD(conf_replica, account_key), .types = ONLY(ABS), .secret = true,
 	  .sentence = "key of the storage account" },
 	{ REPLICA("host", TEXT), FIELD(conf_replica, host), .types = ONLY(SFTP),
 	  .sentence = "HOST or HOST:PORT" },
 	{ REPLICA("user", TEXT), FIELD(conf_replica, user), .types = ONLY(SFTP),
 	  .sentence = "user to log in as" },
-	{ REPLICA("password", TEXT), FIELD(conf_replica, password), .types = ONLY(SFTP),
+	{ REPLICA("password", TEXT), FIELD(conf_replica, password), .types = ONLY(SFTP), .secret = true,
 	  .sentence = "password to log in with" },
 	{ REPLICA("key-path", PATH), FIELD(conf_replica, key_path), .types = ONLY(SFTP),
 	  .sentence = "file of the private key to log in with" },
 
 	{ AGE("identities", TEXTS), FIELD(conf_replica, age_identities),
-	  .count_at = offsetof(struct conf_replica, age_identities_n),
+	  .count_at = offsetof(struct conf_replica, age_identities_n), .secret = true,
 	  .sentence = "secret keys (`AGE-SECRET-KEY-1…`) that can read the replica" },
 	{ AGE("recipients", TEXTS), FIELD(conf_replica, age_recipients),
 	  .count_at = offsetof(struct conf_replica, age_recipients_n),
@@ -166,6 +185,8 @@ const char *option_type_text(enum option_type t)
 		return "a number";
 	case OPTION_DURATION:
 		return "a duration";
+	case OPTION_SIZE:
+		return "a size";
 	case OPTION_LEVEL:
 		return "a level";
 	case OPTION_FORMAT:
@@ -271,6 +292,19 @@ static int set_duration(const struct option *o, void *base, const char *text, st
 	return 0;
 }
 
+static int set_size(const struct option *o, void *base, const char *text, struct err *e)
+{
+	char least[SIZE_TEXT_BYTES];
+	int64_t bytes;
+	if (size_parse(text, &bytes, e) < 0)
+		return err_wrap(e, "%s", o->name);
+	if (bytes < o->min)
+		return err_set(e, ERR_CONFIG, "%s: %.80s is too little; the least is %s", o->name, text,
+			       size_format(least, o->min));
+	*(int64_t *)field(o, base) = bytes;
+	return 0;
+}
+
 static int set_level(const struct option *o, void *base, const char *text, struct err *e)
 {
 	static const struct {
@@ -333,6 +367,8 @@ int option_set(const struct option *o, void *base, const char *text, struct err 
 		return set_count(o, base, text, e);
 	case OPTION_DURATION:
 		return set_duration(o, base, text, e);
+	case OPTION_SIZE:
+		return set_size(o, base, text, e);
 	case OPTION_LEVEL:
 		return set_level(o, base, text, e);
 	case OPTION_FORMAT:
@@ -372,6 +408,81 @@ bool option_given(const struct option *o, const void *base)
 	if (o->type == OPTION_BOOL)
 		return *(const bool *)at;
 	return false;
+}
+
+static bool has_text(const struct option *o)
+{
+	return o->type == OPTION_TEXT || o->type == OPTION_PATH || o->type == OPTION_COMMAND;
+}
+
+static size_t *count_of(const struct option *o, void *base)
+{
+	return (size_t *)(void *)((char *)base + o->count_at);
+}
+
+/* Replaces borrowed texts by copies; *failed: there is no memory any more, so they become nothing. */
+static void own_one(const struct option *o, void *to, bool *failed)
+{
+	if (has_text(o)) {
+		char **at = field(o, to);
+		if (*at && (*failed || !(*at = strdup(*at)))) {
+			*failed = true;
+			*at = NULL;
+		}
+		return;
+	}
+	char ***at = field(o, to);
+	size_t n = *count_of(o, to);
+	char **copy = n && !*failed ? calloc(n, sizeof *copy) : NULL;
+	for (size_t i = 0; copy && i < n; i++)
+		if (!(copy[i] = strdup((*at)[i])))
+			*failed = true;
+	*failed |= n && !copy;
+	*at = copy;
+	*count_of(o, to) = copy ? n : 0;
+}
+
+static void own_scope(enum option_scope scope, void *to, bool *failed)
+{
+	for (size_t i = 0; i < options_n; i++) {
+		const struct option *o = &options[i];
+		if (o->scope != scope)
+			continue;
+		if (o->type == OPTION_SECTION)
+			own_scope(o->sub, to, failed);
+		else if (has_text(o) || o->type == OPTION_TEXTS)
+			own_one(o, to, failed);
+	}
+}
+
+int options_own(enum option_scope scope, void *to, struct err *e)
+{
+	bool failed = false;
+	own_scope(scope, to, &failed);
+	return failed ? err_sys(e, ENOMEM, "cannot copy a part of the configuration") : 0;
+}
+
+void options_free(enum option_scope scope, void *base)
+{
+	for (size_t i = 0; i < options_n; i++) {
+		const struct option *o = &options[i];
+		if (o->scope != scope)
+			continue;
+		if (o->type == OPTION_SECTION) {
+			options_free(o->sub, base);
+		} else if (has_text(o)) {
+			char **at = field(o, base);
+			free(*at);
+			*at = NULL;
+		} else if (o->type == OPTION_TEXTS) {
+			char ***at = field(o, base);
+			for (size_t k = 0; k < *count_of(o, base); k++)
+				free((*at)[k]);
+			free(*at);
+			*at = NULL;
+			*count_of(o, base) = 0;
+		}
+	}
 }
 
 /* One unit at text; its length in bytes and its value in nanoseconds. 0: none that is known. */

@@ -42,6 +42,7 @@ enum option_type {
 	OPTION_TRISTATE, /* int: 0, 1, or -1 when not given */
 	OPTION_COUNT,	 /* int64_t */
 	OPTION_DURATION, /* int64_t, microseconds */
+	OPTION_SIZE,	 /* int64_t, bytes */
 	OPTION_LEVEL,	 /* enum log_level */
 	OPTION_FORMAT,	 /* bool: is JSON */
 	OPTION_TEXTS,	 /* char ** at `at`, size_t at `count_at` */
@@ -56,16 +57,17 @@ struct option {
 	size_t at, count_at;	/* offsets in struct conf, conf_db or conf_replica */
 	enum option_scope sub;	/* of OPTION_SECTION and OPTION_SECTIONS */
 	const char *by_default; /* as a person would write it; NULL: none */
-	int64_t min,
-		max; /* OPTION_COUNT, OPTION_DURATION (max 0: no bound); OPTION_TEXT: min 1 means not empty */
-	unsigned types; /* bit 1 << enum replica_type: for which replicas; 0: all */
+	int64_t min, max; /* OPTION_COUNT, OPTION_SIZE, OPTION_DURATION (max 0: no bound); OPTION_TEXT: min 1
+			     means not empty */
+	unsigned types;	  /* bit 1 << enum replica_type: for which replicas; 0: all */
+	bool secret;	  /* the value is never printed */
 	const char *sentence;
 };
 
 extern const struct option options[];
 extern const size_t options_n;
 
-enum { OPTIONS_MAX = 64 }; /* room for one mark each; options.c asserts it */
+enum { OPTIONS_MAX = 72 }; /* room for one mark each; options.c asserts it */
 
 const char *option_scope_text(enum option_scope s); /* "in a replica", "at the top level" … */
 const char *option_type_text(enum option_type t);   /* "a duration" … */
@@ -77,6 +79,11 @@ int option_set(const struct option *o, void *base, const char *text, struct err 
 int option_defaults(enum option_scope scope, void *base, struct err *e);
 /* Whether the field holds something that did not come from the default. */
 bool option_given(const struct option *o, const void *base);
+/* The struct at `to` is a plain copy of another one: gives it texts of its own. On failure it has those that
+ * were copied and no others, so that options_free() is right. ERR_FAIL: no memory. */
+int options_own(enum option_scope scope, void *to, struct err *e);
+/* Frees the texts of a scope and of the sections in it. */
+void options_free(enum option_scope scope, void *base);
 
 /* Go's syntax: decimal numbers with units (1h30m, 1.5s, 300ms). `0` needs none. Negative values are parsed.
  * Less than a microsecond, but not nothing, becomes one. ERR_CONFIG: says what is wrong, without a name before
@@ -84,5 +91,11 @@ bool option_given(const struct option *o, const void *base);
 int duration_parse(const char *text, int64_t *ret_us, struct err *e);
 enum { DURATION_TEXT_BYTES = 48 };
 char *duration_format(char buf[DURATION_TEXT_BYTES], int64_t us); /* shortest: 1h30m, 10s, 1.5s */
+
+/* A number with B, KB, MB, GB, TB (powers of 1000) or KiB, MiB, GiB, TiB (of 1024): 512MiB, 1.5GB. `0` needs no
+ * unit. ERR_CONFIG: says what is wrong, without a name before it. */
+int size_parse(const char *text, int64_t *ret_bytes, struct err *e);
+enum { SIZE_TEXT_BYTES = 32 };
+char *size_format(char buf[SIZE_TEXT_BYTES], int64_t bytes); /* exact: 1GiB, 1536MiB, 1000000B */
 
 #endif

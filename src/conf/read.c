@@ -14,8 +14,9 @@
  * is useless without one (path, exec); if a variable that is not set stands on that line, the message says so.
  *
  * Hostile input: libyaml's time grows with the square of the depth, of the number of anchors, and of %TAG lines
- * (a megabyte of `[` takes it minutes), so a first pass over its events bounds all three. Our walk is as deep
- * as the table, plus MERGE_DEPTH. Aliases may repeat nodes, so every visit is counted and VISITS_MAX ends it.
+ * (a megabyte of `[` takes it minutes), so a first pass over its events bounds all three, and their number. Our
+ * walk is as deep as the table, plus MERGE_DEPTH. Aliases may repeat nodes, so every visit is counted and
+ * VISITS_MAX ends it.
  */
 #include "conf/conf.h"
 
@@ -32,8 +33,8 @@
 #include "conf/options.h"
 
 enum {
-	CONF_FILE_MAX_BYTES = 1 << 20,
-	VISITS_MAX = 500000,
+	CONF_FILE_MAX_BYTES = 16 << 20, /* 10,000 databases with several replicas each */
+	VISITS_MAX = 2000000,
 	MERGE_DEPTH = 8,
 	REPLICAS_MAX = 64,
 	DEPTH_MAX = 32,
@@ -197,6 +198,15 @@ static int read_texts(struct reader *r, const yaml_node_t *list, const struct op
 	return 0;
 }
 
+/* Puts the place of the key at fault before an error, else that of the mapping. */
+static int locate_key(struct reader *r, const yaml_node_t *map, enum option_scope scope, const char *key,
+		      const struct seen *seen)
+{
+	const struct option *o = key ? option_find(scope, key) : NULL;
+	const struct seen *at = o ? &seen[o - options] : NULL;
+	return at && at->line ? locate(r, at->line, at->column) : locate(r, line_of(map), column_of(map));
+}
+
 static int read_replica(struct reader *r, yaml_node_t *map, struct conf_replica *to)
 {
 	struct seen seen[OPTIONS_MAX] = { 0 };
@@ -207,9 +217,7 @@ static int read_replica(struct reader *r, yaml_node_t *map, struct conf_replica 
 		return -1;
 	if (conf_replica_resolve(to, &key, r->e) == 0)
 		return 0;
-	const struct option *o = key ? option_find(SCOPE_REPLICA, key) : NULL;
-	const struct seen *at = o ? &seen[o - options] : NULL;
-	return at && at->line ? locate(r, at->line, at->column) : locate(r, line_of(map), column_of(map));
+	return locate_key(r, map, SCOPE_REPLICA, key, seen);
 }
 
 static int read_db(struct reader *r, yaml_node_t *map, struct conf_db *to)
@@ -219,9 +227,13 @@ static int read_db(struct reader *r, yaml_node_t *map, struct conf_db *to)
 	to->column = expand_column(&r->expanded, to->line, column_of(map));
 	if (option_defaults(SCOPE_DB, to, r->e) < 0 || read_map(r, map, SCOPE_DB, to, seen, 0) < 0)
 		return -1;
-	if (!to->path)
-		return fail(r, line_of(map), column_of(map), "a database needs path: FILE");
-	return 0;
+	const char *key = NULL;
+	bool given[OPTIONS_MAX];
+	for (size_t i = 0; i < options_n; i++)
+		given[i] = seen[i].line > 0;
+	if (conf_db_resolve(to, given, &key, r->e) == 0)
+		return 0;
+	return locate_key(r, map, SCOPE_DB, key, seen);
 }
 
 /* Room for one more, zeroed, in an array that grows by doubling; counts it. NULL: no memory. */
@@ -441,7 +453,8 @@ static int parser_begin(struct reader *r, yaml_parser_t *p, struct span text)
 	return 0;
 }
 
-static int bound_event(struct reader *r, const yaml_event_t *v, unsigned *depth, unsigned *anchors)
+static int bound_event(struct reader *r, const yaml_event_t *v, unsigned *depth, unsigned *anchors,
+		       unsigned *events)
 {
 	unsigned line = (unsigned)v->start_mark.line + 1, column = (unsigned)v->start_mark.column + 1;
 	const yaml_char_t *anchor = v->type == YAML_SCALAR_EVENT	   ? v->data.scalar.anchor
@@ -452,6 +465,8 @@ static int bound_event(struct reader *r, const yaml_event_t *v, unsigned *depth,
 		++*depth;
 	if (v->type == YAML_SEQUENCE_END_EVENT || v->type == YAML_MAPPING_END_EVENT)
 		--*depth;
+	if (++*events > VISITS_MAX)
+		return fail(r, line, column, "more than %d values", VISITS_MAX);
 	if (*depth > DEPTH_MAX)
 		return fail(r, line, column, "more than %d lists and sections inside each other", DEPTH_MAX);
 	if (anchor && ++*anchors > ANCHORS_MAX)
@@ -463,7 +478,7 @@ static int bound_event(struct reader *r, const yaml_event_t *v, unsigned *depth,
 static int bound(struct reader *r, struct span text)
 {
 	yaml_parser_t p;
-	unsigned depth = 0, anchors = 0, line = 1;
+	unsigned depth = 0, anchors = 0, events = 0, line = 1;
 	for (const char *at = (const char *)text.p; at; at = strchr(at, '\n'), at = at ? at + 1 : NULL, line++)
 		if (strncmp(at, "%TAG", 4) == 0)
 			return fail(r, line, 1, "YAML tags are not understood; leave the line out");
@@ -476,7 +491,7 @@ static int bound(struct reader *r, struct span text)
 			rc = yaml_failed(r, &p, text);
 			break;
 		}
-		rc = bound_event(r, &v, &depth, &anchors);
+		rc = bound_event(r, &v, &depth, &anchors, &events);
 		more = v.type != YAML_STREAM_END_EVENT;
 		yaml_event_delete(&v);
 	}

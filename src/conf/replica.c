@@ -364,23 +364,8 @@ int conf_replica_usable(const struct conf *c, const struct conf_replica *r, stru
 		c && c->file ? c->file : "command line", r->line, r->column, r->name);
 }
 
-static void texts_free(char **v, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		free(v[i]);
-	free(v);
-}
-
 void conf_replica_free(struct conf_replica *r)
 {
-	char *const texts[] = { r->type,	 r->name,	   r->path,
-				r->url,		 r->access_key_id, r->secret_access_key,
-				r->region,	 r->bucket,	   r->endpoint,
-				r->account_name, r->account_key,   r->host,
-				r->user,	 r->password,	   r->key_path };
-	for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
-		free(texts[i]);
-	texts_free(r->age_identities, r->age_identities_n);
-	texts_free(r->age_recipients, r->age_recipients_n);
+	options_free(SCOPE_REPLICA, r);
 	*r = (struct conf_replica){ 0 };
 }

@@ -180,6 +180,27 @@ int url_parse(const char *text, struct url *ret, struct err *e)
 	return 0;
 }
 
+int url_append(char buf[URL_BYTES], const char *text, const char *relative)
+{
+	size_t end = strcspn(text, "?#"), n = end;
+	if (end >= URL_BYTES)
+		return -1;
+	memcpy(buf, text, end);
+	while (n > 0 && buf[n - 1] == '/')
+		n--;
+	buf[n++] = '/';
+	for (const char *p = relative; *p; p++) {
+		if (n + 4 > URL_BYTES)
+			return -1;
+		if (isalnum((unsigned char)*p) || strchr("-_.~$&+,/:;=@", *p))
+			buf[n++] = *p;
+		else
+			n += (size_t)snprintf(buf + n, 4, "%%%02X", (unsigned)(unsigned char)*p);
+	}
+	int rest = snprintf(buf + n, URL_BYTES - n, "%s", text + end);
+	return rest < 0 || (size_t)rest >= URL_BYTES - n ? -1 : 0;
+}
+
 static void set(char *to, size_t size, const char *from, size_t n)
 {
 	snprintf(to, size, "%.*s", (int)n, from);

@@ -24,6 +24,9 @@ int url_parse(const char *text, struct url *ret, struct err *e);
 /* The text without what may be a password. Returns buf. */
 char *url_shown(char buf[URL_BYTES], const char *text);
 
+/* Puts a path behind that of a URL, before its query; what a URL cannot hold is escaped. -1: too long. */
+int url_append(char buf[URL_BYTES], const char *text, const char *relative);
+
 /* What the host of an S3 URL means. Strings are "" when it does not tell. */
 struct s3_host {
 	char bucket[512], region[128], endpoint[600];

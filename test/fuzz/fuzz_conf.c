@@ -5,6 +5,7 @@
  * type, a name and a place) and must pass its checks again; what is refused must have a text that begins with
  * the name of the file. */
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,6 +21,32 @@ static const char *fuzz_environment(const char *name)
 					: NULL;
 }
 
+/* Whatever the pattern, a database of it stays below its directory, and its replicas below theirs. */
+static void check_template(const struct conf_db *t)
+{
+	static const char *const names[] = { "a.db", "x/a.db", "x/y/z.sqlite", "../a.db", "x/../../a.db", "." };
+	struct err e = ERR_INIT;
+	struct conf_db one;
+	char path[2 * PATH_BYTES];
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+		snprintf(path, sizeof path, "%s/%s", strcmp(t->dir, "/") ? t->dir : "", names[i]);
+		conf_db_descends(t, path);
+		if (conf_db_instance(t, path, &one, &e) < 0)
+			continue;
+		assert(conf_db_matches(t, path) && !strstr(names[i], ".."));
+		assert(!one.is_template && strcmp(one.path, path) == 0 && one.replicas_n == t->replicas_n);
+		for (size_t k = 0; k < one.replicas_n; k++) {
+			const char *from = t->replicas[k].path, *to = one.replicas[k].path;
+			size_t n = from ? strlen(from) : 0, m = strlen(names[i]);
+			while (n > 0 && from[n - 1] == '/')
+				n--;
+			assert(strlen(to) >= m && strcmp(to + strlen(to) - m, names[i]) == 0);
+			assert(strncmp(to, from ? from : "", n) == 0);
+		}
+		conf_db_free(&one);
+	}
+}
+
 static void check_complete(const struct conf *c)
 {
 	struct err e = ERR_INIT;
@@ -27,7 +54,11 @@ static void check_complete(const struct conf *c)
 	for (size_t i = 0; i < c->dbs_n; i++) {
 		const struct conf_db *d = &c->dbs[i];
 		assert(d->path && d->path[0] == '/' && d->line > 0 && d->column > 0);
-		assert(conf_meta_dir(d, meta, &e) == 0 && conf_db_find(c, d->path) == d);
+		assert(conf_meta_dir(d, meta, &e) == 0);
+		if (d->is_template)
+			check_template(d);
+		else
+			assert(conf_db_find(c, d->path) == d && !d->dir && !d->pattern);
 		for (size_t k = 0; k < d->replicas_n; k++) {
 			const struct conf_replica *r = &d->replicas[k];
 			assert(r->type && r->name && conf_replica_target(r) && r->line > 0);

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/buf.h"
@@ -194,6 +195,64 @@ static void durations_are_printed_so_that_they_can_be_read(void **state)
 	assert_string_equal(buf, "2562047788h54.775807s");
 }
 
+static void sizes_have_units(void **state)
+{
+	static const struct {
+		const char *text;
+		int64_t bytes;
+	} good[] = {
+		{ "0", 0 },
+		{ "1B", 1 },
+		{ "1KB", 1000 },
+		{ "1KiB", 1024 },
+		{ "512MiB", INT64_C(512) << 20 },
+		{ "1.5GB", 1500000000 },
+		{ "0.5KiB", 512 },
+		{ "1.0009765625KiB", 1025 },
+		{ "2TiB", INT64_C(2) << 40 },
+		{ "8388607TiB", INT64_C(8388607) << 40 },
+	};
+	static const struct {
+		const char *text, *why;
+	} bad[] = {
+		{ "", "not a size" },
+		{ "1", "e.g. 1MiB" },
+		{ "1.5", "unit" },
+		{ "1gib", "write the unit as GiB" },
+		{ "1G", "write the unit as GiB" },
+		{ "1Mb", "write the unit as MB" },
+		{ "-1GiB", "not a size" },
+		{ "1 GiB", "not a size" },
+		{ "GiB", "not a size" },
+		{ ".5GiB", "not a size" },
+		{ "1.GiB", "not a size" },
+		{ "1e3B", "not a size" },
+		{ "8388608TiB", "too large" },
+		{ "99999999999999999999B", "too large" },
+	};
+	static const char *const printed[] = { "0B", "1B", "1000000B", "1KiB", "1536MiB", "1GiB", "3TiB" };
+	char buf[SIZE_TEXT_BYTES];
+	struct err e;
+	int64_t bytes;
+	(void)state;
+	for (size_t i = 0; i < COUNT(good); i++) {
+		if (size_parse(good[i].text, &bytes, &e) < 0)
+			fail_msg("%s: %s", good[i].text, e.text);
+		if (bytes != good[i].bytes)
+			fail_msg("%s: %lld", good[i].text, (long long)bytes);
+	}
+	for (size_t i = 0; i < COUNT(bad); i++) {
+		e = ERR_INIT;
+		if (size_parse(bad[i].text, &bytes, &e) == 0 || !strstr(e.text, bad[i].why))
+			fail_msg("\"%s\": %s", bad[i].text, e.text);
+		assert_int_equal(e.kind, ERR_CONFIG);
+	}
+	for (size_t i = 0; i < COUNT(printed); i++) {
+		assert_int_equal(size_parse(printed[i], &bytes, &e), 0);
+		assert_string_equal(size_format(buf, bytes), printed[i]);
+	}
+}
+
 static void nearest_words(void **state)
 {
 	static const struct {
@@ -230,6 +289,10 @@ static const char everything[] = "addr: \":9090\"\n"
 				 "  myapp -listen :8080\n"
 				 "access-key-id: AKTOP\n"
 				 "secret-access-key: SECTOP\n"
+				 "socket: /run/x/../c.sock\n"
+				 "token-file: /etc/token\n"
+				 "health-lag: 90s\n"
+				 "shutdown-timeout: 0\n"
 				 "logging:\n"
 				 "  level: WARNING\n"
 				 "  type: json\n"
@@ -241,6 +304,7 @@ static const char everything[] = "addr: \":9090\"\n"
 				 "    checkpoint-interval: 0\n"
 				 "    min-checkpoint-page-count: 5\n"
 				 "    max-checkpoint-page-count: 0\n"
+				 "    spool-quota: 2GiB\n"
 				 "    replicas:\n"
 				 "      - path: /backup/app/\n"
 				 "        retention: 72h\n"
@@ -276,7 +340,10 @@ static const char everything[] = "addr: \":9090\"\n"
 				 "        key-path: /k\n"
 				 "        path: /there\n"
 				 "      - url: gcs://gb/gp\n"
-				 "  - path: other.db\n";
+				 "  - path: other.db\n"
+				 "  - dir: /many\n"
+				 "    pattern: '*.sqlite'\n"
+				 "    recursive: true\n";
 
 static void every_key_is_read(void **state)
 {
@@ -288,7 +355,11 @@ static void every_key_is_read(void **state)
 	assert_int_equal(c->log_level, LOG_WARN);
 	assert_true(c->log_json);
 	assert_true(c->log_stdout);
-	assert_int_equal(c->dbs_n, 2);
+	assert_string_equal(c->socket, "/run/c.sock");
+	assert_string_equal(c->token_file, "/etc/token");
+	assert_int_equal(c->health_lag_us, 90000000);
+	assert_int_equal(c->shutdown_timeout_us, 0);
+	assert_int_equal(c->dbs_n, 3);
 	const struct conf_db *d = &c->dbs[0];
 	assert_string_equal(d->path, "/data/app.db");
 	assert_string_equal(d->meta_path, "/meta/app");
@@ -296,6 +367,7 @@ static void every_key_is_read(void **state)
 	assert_int_equal(d->checkpoint_interval_us, 0);
 	assert_int_equal(d->min_checkpoint_pages, 5);
 	assert_int_equal(d->max_checkpoint_pages, 0);
+	assert_int_equal(d->spool_quota_bytes, INT64_C(2) << 30);
 	assert_int_equal(d->replicas_n, 5);
 	const struct conf_replica *r = &d->replicas[0];
 	assert_string_equal(r->type, "file");
@@ -310,7 +382,7 @@ static void every_key_is_read(void **state)
 	assert_int_equal(r->age_identities_n, 1);
 	assert_string_equal(r->age_identities[0], IDENTITY);
 	assert_int_equal(r->age_recipients_n, 1);
-	assert_int_equal(r->line, 18);
+	assert_int_equal(r->line, 23);
 	assert_int_equal(r->column, 9);
 	r = &d->replicas[1];
 	assert_string_equal(r->name, "far");
@@ -335,6 +407,11 @@ static void every_key_is_read(void **state)
 	assert_string_equal(c->dbs[1].path, want);
 	assert_ptr_equal(conf_db_find(c, want), &c->dbs[1]);
 	assert_null(conf_db_find(c, "/other.db"));
+	d = &c->dbs[2];
+	assert_true(d->is_template && d->recursive);
+	assert_string_equal(d->dir, "/many");
+	assert_string_equal(d->pattern, "*.sqlite");
+	assert_string_equal(d->path, "/many/**/*.sqlite");
 	conf_free(c);
 }
 
@@ -348,7 +425,15 @@ static void defaults_are_those_of_the_table(void **state)
 	assert_false(c->log_json);
 	assert_false(c->log_stdout);
 	assert_null(c->exec);
+	assert_null(c->socket);
+	assert_null(c->token_file);
+	assert_int_equal(c->health_lag_us, 300000000);
+	assert_int_equal(c->shutdown_timeout_us, 30000000);
 	const struct conf_db *d = &c->dbs[0];
+	assert_false(d->is_template);
+	assert_null(d->dir);
+	assert_null(d->pattern);
+	assert_int_equal(d->spool_quota_bytes, 1 << 30);
 	assert_int_equal(d->monitor_interval_us, 1000000);
 	assert_int_equal(d->checkpoint_interval_us, 60000000);
 	assert_int_equal(d->min_checkpoint_pages, 1000);
@@ -469,6 +554,12 @@ static void values_are_checked(void **state)
 	refuse(DB "    monitor-interval: -1s\n", "3:23", "is negative");
 	refuse(DB "    checkpoint-interval: 1day\n", "3:26", "write hours");
 	refuse(DB "    min-checkpoint-page-count: 0\n", "3:32", "allowed are 1 to");
+	refuse(DB "    spool-quota: 1\n", "3:18",
+	       "spool-quota: \"1\" has no unit; a size needs one, e.g. 1MiB");
+	refuse(DB "    spool-quota: 0\n", "3:18", "the least is 1MiB");
+	refuse("health-lag: -1s\n", "1:13", "is negative");
+	refuse("socket:\n", "1:8", "socket is empty");
+	refuse("token-file: ''\n", "1:13", "token-file is empty");
 	refuse(DB "    max-checkpoint-page-count: -1\n", "3:32", "not a whole number");
 	refuse(DB "    max-checkpoint-page-count: 010\n", "3:32", "plain decimal digits");
 	refuse(DB "    max-checkpoint-page-count: 1_000\n", "3:32", "plain decimal digits");
@@ -505,7 +596,7 @@ static void yaml_faults_have_places(void **state)
 
 static void hostile_files_are_bounded(void **state)
 {
-	enum { BIG = (1 << 20) + 1 };
+	enum { BIG = (16 << 20) + 1 };
 	char *big = malloc(BIG + 1);
 	struct conf *c;
 	struct err e;
@@ -522,10 +613,14 @@ static void hostile_files_are_bounded(void **state)
 	for (unsigned i = 0; i < 60; i++)
 		n += (size_t)snprintf(big + n, BIG - n, "  - {path: /r%u, name: n%u, sync-interval: 1s}\n", i,
 				      i);
-	while (n < BIG - 64) /* a few bytes of alias for many nodes */
+	while (n < 1 << 20) /* a few bytes of alias for many nodes */
 		n += (size_t)snprintf(big + n, BIG - n, "- {path: /a%zu, replicas: *r}\n", n);
 	assert_int_equal(read_bytes(big, n, false, &c, &e), -1);
 	assert_non_null(strstr(e.text, "aliases"));
+	for (n = 0; n < BIG - 8;) /* many nodes without any alias */
+		n += (size_t)snprintf(big + n, BIG - n, "- a\n");
+	assert_int_equal(read_bytes(big, n, false, &c, &e), -1);
+	assert_non_null(strstr(e.text, "more than 2000000 values"));
 	n = (size_t)snprintf(big, BIG, "dbs:\n- path: /a\n  replicas:\n");
 	for (unsigned i = 0; i < 65; i++)
 		n += (size_t)snprintf(big + n, BIG - n, "  - {path: /r%u, name: n%u}\n", i, i);
@@ -961,6 +1056,275 @@ static void the_command_line_makes_one(void **state)
 	}
 }
 
+/* ---- entries for many databases ---- */
+
+#define SCAN(keys) "dbs:\n  - {" keys ", replicas: [{path: /r}]}\n"
+
+static void templates_fit_names(void **state)
+{
+	static const struct {
+		const char *keys, *path;
+		bool fits;
+	} cases[] = {
+		{ "path: /d/*.db", "/d/a.db", true },
+		{ "path: /d/*.db", "/d/x/a.db", false },
+		{ "path: /d/*.db", "/d/.a.db", false },
+		{ "path: /d/*.db", "/e/a.db", false },
+		{ "path: /d/*.db", "/dd/a.db", false },
+		{ "path: /d/*", "/d/a.db-wal", false },
+		{ "path: /d/*", "/d/a.db-shm", false },
+		{ "path: /d/*", "/d/a.db-journal", false },
+		{ "path: /d/*", "/d", false },
+		{ "path: /d/*", "/d/", false },
+		{ "path: '/d/[ab]?.db'", "/d/b1.db", true },
+		{ "path: '/d/[ab]?.db'", "/d/c1.db", false },
+		{ "path: /d/*/app.db", "/d/t1/app.db", true },
+		{ "path: /d/*/app.db", "/d/.t1/app.db", false },
+		{ "path: /d/*/app.db", "/d/t1/x/app.db", false },
+		{ "path: '/*.db'", "/a.db", true },
+		{ "path: '/d\\*e/*.db'", "/d*e/a.db", true },
+		{ "path: '/d\\*e/*.db'", "/dxe/a.db", false },
+		{ "dir: /d", "/d/a.db", true },
+		{ "dir: /d", "/d/a.sqlite3", true },
+		{ "dir: /d", "/d/x/a.db", false },
+		{ "dir: /d/, pattern: '*.db'", "/d/a.sqlite3", false },
+		{ "dir: /d, recursive: true", "/d/x/y/a.db", true },
+		{ "dir: /d, recursive: true", "/d/.x/a.db", false },
+		{ "dir: /d, recursive: true", "/d/x/.a.db", false },
+		{ "dir: /d, recursive: true, pattern: '*.db'", "/d/x.db/a", false },
+		{ "dir: /", "/b.db", true },
+		{ "dir: /d, recursive: true", "/d/x/../../etc/passwd", false },
+		{ "dir: /d, recursive: true", "/d//a.db", false },
+		{ "dir: /d, recursive: true", "/d/a\nb.db", false },
+	};
+	char text[256];
+	(void)state;
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		snprintf(text, sizeof text, SCAN("%s"), cases[i].keys);
+		struct conf *c = read_good(text);
+		assert_true(c->dbs[0].is_template);
+		if (conf_db_matches(&c->dbs[0], cases[i].path) != cases[i].fits)
+			fail_msg("%s and %s", cases[i].keys, cases[i].path);
+		struct err e = ERR_INIT;
+		struct conf_db one;
+		int rc = conf_db_instance(&c->dbs[0], cases[i].path, &one, &e);
+		assert_int_equal(rc, cases[i].fits ? 0 : -1);
+		if (rc == 0)
+			conf_db_free(&one);
+		else
+			assert_int_equal(e.kind, ERR_CONFIG);
+		assert_null(conf_db_find(c, c->dbs[0].path));
+		conf_free(c);
+	}
+	struct conf *c = read_good(SCAN("path: '/d/a\\*b.db'")); /* a file that is called like this */
+	assert_false(c->dbs[0].is_template);
+	assert_string_equal(c->dbs[0].path, "/d/a*b.db");
+	conf_free(c);
+	c = read_good(SCAN("path: '/d/a\\b.db'"));
+	assert_string_equal(c->dbs[0].path, "/d/a\\b.db");
+	conf_free(c);
+}
+
+static void templates_say_where_to_look(void **state)
+{
+	static const struct {
+		const char *keys, *dir;
+		bool descends;
+	} cases[] = {
+		{ "path: /d/*.db", "/d", true },
+		{ "path: /d/*.db", "/d/x", false },
+		{ "path: /d/t*/x/*.db", "/d/t1", true },
+		{ "path: /d/t*/x/*.db", "/d/u1", false },
+		{ "path: /d/t*/x/*.db", "/d/t1/x", true },
+		{ "path: /d/t*/x/*.db", "/d/t1/y", false },
+		{ "path: /d/t*/x/*.db", "/d/t1/x/y", false },
+		{ "dir: /d", "/d/x", false },
+		{ "dir: /d, recursive: true", "/d/x", true },
+		{ "dir: /d, recursive: true", "/d/x/y", true },
+		{ "dir: /d, recursive: true", "/e", false },
+		{ "dir: /d, recursive: true", "/d/.x", false },
+	};
+	char text[256];
+	(void)state;
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		snprintf(text, sizeof text, SCAN("%s"), cases[i].keys);
+		struct conf *c = read_good(text);
+		if (conf_db_descends(&c->dbs[0], cases[i].dir) != cases[i].descends)
+			fail_msg("%s and %s", cases[i].keys, cases[i].dir);
+		conf_free(c);
+	}
+}
+
+static void a_template_makes_databases(void **state)
+{
+	struct err e = ERR_INIT;
+	struct conf_db one;
+	char meta[PATH_BYTES];
+	(void)state;
+	struct conf *c = read_good("dbs:\n"
+				   "  - dir: /d\n"
+				   "    recursive: yes\n"
+				   "    meta-path: /m/\n"
+				   "    spool-quota: 64MiB\n"
+				   "    monitor-interval: 7s\n"
+				   "    replicas:\n"
+				   "      - path: /r/\n"
+				   "        retention: 48h\n"
+				   "        age: {identities: [" IDENTITY "], recipients: [" RECIPIENT "]}\n"
+				   "      - {url: 's3://b/p/?x=y', name: q}\n"
+				   "      - {type: s3, bucket: c}\n"
+				   "      - {type: sftp, host: h, user: u, path: rel, password: pw}\n"
+				   "  - path: /d/own.db\n"
+				   "    replicas: [{path: /r/own.db}]\n");
+	assert_int_equal(conf_db_instance(&c->dbs[0], "/d/x/a b%.db", &one, &e), 0);
+	assert_string_equal(one.path, "/d/x/a b%.db");
+	assert_false(one.is_template);
+	assert_null(one.dir);
+	assert_string_equal(one.meta_path, "/m/x/a b%.db");
+	assert_int_equal(one.monitor_interval_us, 7000000);
+	assert_int_equal(one.spool_quota_bytes, 64 << 20);
+	assert_int_equal(one.replicas_n, 4);
+	assert_string_equal(one.replicas[0].path, "/r/x/a b%.db");
+	assert_null(one.replicas[0].url);
+	assert_int_equal(one.replicas[0].retention_us, 48 * INT64_C(3600000000));
+	assert_string_equal(one.replicas[0].age_recipients[0], RECIPIENT);
+	assert_ptr_not_equal(one.replicas[0].age_recipients[0], c->dbs[0].replicas[0].age_recipients[0]);
+	assert_string_equal(one.replicas[1].url, "s3://b/p/x/a%20b%25.db?x=y");
+	assert_string_equal(one.replicas[1].path, "p/x/a b%.db");
+	assert_string_equal(one.replicas[2].url, "s3://c/x/a%20b%25.db");
+	assert_string_equal(one.replicas[2].path, "x/a b%.db");
+	assert_string_equal(one.replicas[3].url, "sftp://u@h/rel/x/a%20b%25.db");
+	assert_string_equal(one.replicas[3].path, "rel/x/a b%.db");
+	assert_string_equal(one.replicas[3].password, "pw");
+	conf_db_free(&one);
+	assert_string_equal(c->dbs[0].replicas[0].path, "/r"); /* the template is as it was */
+	const struct conf_db *a = conf_db_get(c, "/d/a.db", &e);
+	assert_non_null(a);
+	assert_ptr_equal(conf_db_get(c, "/d/a.db", &e), a);
+	assert_string_equal(a->replicas[0].path, "/r/a.db");
+	assert_ptr_equal(conf_db_get(c, "/d/own.db", &e), &c->dbs[1]); /* its own entry goes first */
+	assert_null(conf_db_get(c, "/e/a.db", &e));
+	assert_int_equal(e.kind, ERR_CONFIG);
+	conf_free(c);
+	c = read_good(SCAN("dir: /d"));
+	assert_int_equal(conf_db_instance(&c->dbs[0], "/d/a.db", &one, &e), 0);
+	assert_int_equal(conf_meta_dir(&one, meta, &e), 0);
+	assert_string_equal(meta, "/d/.a.db-litestream");
+	conf_db_free(&one);
+	char deep[PATH_BYTES];
+	memset(deep, 'x', sizeof deep);
+	memcpy(deep, "/d/", 3);
+	deep[sizeof deep - 1] = 0;
+	assert_int_equal(conf_db_instance(&c->dbs[0], deep, &one, &e), 0); /* /r/xxx… is as long */
+	conf_db_free(&one);
+	conf_free(c);
+	c = read_good("dbs: [{dir: /d, replicas: [{path: /a-longer-place}]}]\n");
+	assert_int_equal(conf_db_instance(&c->dbs[0], deep, &one, &e), -1);
+	assert_non_null(strstr(e.text, "too long"));
+	conf_free(c);
+}
+
+static void templates_are_checked(void **state)
+{
+	(void)state;
+	refuse("dbs:\n  - {path: /d/*.db, dir: /d}\n", "2:21", "either path or dir");
+	refuse("dbs:\n  - {path: /d/a.db, pattern: '*'}\n", "2:21", "pattern is for dir");
+	refuse("dbs:\n  - {path: /d/a.db, recursive: true}\n", "2:21", "recursive is for dir");
+	refuse("dbs:\n  - {dir: /d, pattern: a/b}\n", "2:15", "contains a slash");
+	refuse("dbs:\n  - {dir: /d, pattern: ''}\n", "2:24", "pattern is empty");
+	refuse("dbs:\n  - {pattern: x}\n", "2:5", "path: FILE, or dir: DIRECTORY");
+	refuse("dbs:\n  - {dir: /d}\n  - {dir: /d/}\n", "3:5", "twice");
+	refuse("dbs:\n  - {dir: /d, replicas: [{path: /d}]}\n", "2:26", "in one directory with");
+	refuse("dbs:\n  - {dir: /d, recursive: true, replicas: [{path: /d/backup}]}\n", "2:43", "among");
+	refuse("dbs:\n  - {path: /d/*/a.db, replicas: [{path: /d/backup}]}\n", "2:34", "among");
+	refuse("dbs:\n  - {path: /d/*.db, replicas: [{path: /r}]}\n"
+	       "  - {path: /d/*.sqlite, replicas: [{path: /r}]}\n",
+	       "3:36", "two replicas are on /r");
+	refuse("dbs:\n  - {dir: /d, replicas: [{path: /r}]}\n  - {path: /e/x.db, replicas: [{path: "
+	       "/r/x.db}]}\n",
+	       "3:32", "lies where /d/* would have that of its database /d/x.db (the other one is in line 2)");
+	refuse("dbs:\n  - {dir: /d, replicas: [{path: /r}], meta-path: /m}\n  - {dir: /e, meta-path: /m}\n",
+	       "3:5", "metadata directory /m");
+	refuse("dbs:\n  - {dir: /d, replicas: [{path: /m/x}], meta-path: /m}\n", "2:26", "metadata directory");
+	refuse("dbs:\n  - {dir: /d, recursive: true, replicas: [{path: /r}]}\n"
+	       "  - {dir: /e, replicas: [{path: /r/x}]}\n",
+	       "3:26", "lies where");
+	struct conf *c = read_good("dbs:\n  - {dir: /d, replicas: [{path: /d/backup}]}\n"
+				   "  - {path: /d/x.db, replicas: [{path: /d/backup/x.db}]}\n"
+				   "  - {path: /e/x.db, replicas: [{path: /d/backup/y/x.db}]}\n");
+	conf_free(c);
+}
+
+/* ---- what the server of the daemon needs ---- */
+
+static void sockets_have_places(void **state)
+{
+	char buf[PATH_BYTES];
+	struct conf c = { 0 };
+	(void)state;
+	setenv("XDG_RUNTIME_DIR", "/run/user/7", 1);
+	assert_true(conf_socket(&c, 0, buf));
+	assert_string_equal(buf, "/run/walbrook/control.sock");
+	assert_true(conf_socket(NULL, 1, buf));
+	assert_string_equal(buf, "/run/user/7/walbrook/control.sock");
+	assert_false(conf_socket(&c, 2, buf));
+	assert_string_equal(buf, "");
+	setenv("XDG_RUNTIME_DIR", "relative", 1);
+	assert_false(conf_socket(&c, 1, buf));
+	unsetenv("XDG_RUNTIME_DIR");
+	assert_false(conf_socket(&c, 1, buf));
+	c.socket = strdup("/s");
+	assert_true(conf_socket(&c, 0, buf));
+	assert_string_equal(buf, "/s");
+	assert_false(conf_socket(&c, 1, buf));
+	free(c.socket);
+}
+
+static void tokens_are_checked(void **state)
+{
+	static const char *const bad[][2] = {
+		{ "", "is empty" },
+		{ "\n", "is empty" },
+		{ "geheim", "fewer than 16" },
+		{ "geheim geheim geheim\n", "one word" },
+		{ "geheimgeheimgeheim\n\n", "one word" },
+		{ "geheimgeheimgeheim\303\244", "one word" },
+	};
+	static const char *const good[] = { "geheimgeheimgeheim", "geheimgeheimgeheim\n",
+					    "geheimgeheimgeheim\r\n" };
+	char token[CONF_TOKEN_BYTES], big[CONF_TOKEN_BYTES + 1];
+	struct conf c = { .token_file = file };
+	struct err e;
+	bool is_open;
+	(void)state;
+	for (size_t i = 0; i < COUNT(good); i++) {
+		write_file(good[i], strlen(good[i]));
+		assert_int_equal(conf_token(&c, token, &is_open, &e), 0);
+		assert_string_equal(token, "geheimgeheimgeheim");
+		assert_false(is_open);
+	}
+	assert_int_equal(chmod(file, 0644), 0);
+	assert_int_equal(conf_token(&c, token, &is_open, &e), 0);
+	assert_true(is_open);
+	assert_int_equal(chmod(file, 0600), 0);
+	for (size_t i = 0; i < COUNT(bad); i++) {
+		write_file(bad[i][0], strlen(bad[i][0]));
+		if (conf_token(&c, token, &is_open, &e) == 0 || !strstr(e.text, bad[i][1]))
+			fail_msg("%zu: %s", i, e.text);
+		assert_int_equal(e.kind, ERR_CONFIG);
+		assert_null(strstr(e.text, "geheim"));
+	}
+	memset(big, 'x', sizeof big);
+	write_file(big, CONF_TOKEN_BYTES - 1);
+	assert_int_equal(conf_token(&c, token, &is_open, &e), 0);
+	write_file(big, sizeof big);
+	assert_int_equal(conf_token(&c, token, &is_open, &e), -1);
+	assert_non_null(strstr(e.text, "larger than"));
+	c.token_file = (char[]){ "/nonexistent/token" };
+	assert_int_equal(conf_token(&c, token, &is_open, &e), -1);
+	assert_int_equal(e.kind, ERR_CONFIG);
+}
+
 /* ---- documentation ---- */
 
 static void table_row(const struct option *o, char *buf, size_t size)
@@ -1038,6 +1402,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(durations_are_those_of_go),
 		cmocka_unit_test(durations_are_printed_so_that_they_can_be_read),
+		cmocka_unit_test(sizes_have_units),
 		cmocka_unit_test(nearest_words),
 		cmocka_unit_test(every_key_is_read),
 		cmocka_unit_test(defaults_are_those_of_the_table),
@@ -1059,6 +1424,12 @@ int main(void)
 		cmocka_unit_test(encryption_is_refused_where_it_is_not_there),
 		cmocka_unit_test(places_are_not_shared),
 		cmocka_unit_test(the_command_line_makes_one),
+		cmocka_unit_test(templates_fit_names),
+		cmocka_unit_test(templates_say_where_to_look),
+		cmocka_unit_test(a_template_makes_databases),
+		cmocka_unit_test(templates_are_checked),
+		cmocka_unit_test(sockets_have_places),
+		cmocka_unit_test(tokens_are_checked),
 		cmocka_unit_test(the_documentation_has_every_key),
 		cmocka_unit_test(the_documentation_has_every_exit_code),
 	};
