@@ -115,7 +115,7 @@ static void close_all(struct daemon *d)
 
 int daemon_run(const struct conf *c, struct err *e, int *ret_exit)
 {
-	struct daemon d = { .conf = c, .why = e };
+	struct daemon d = { .conf = c, .why = e, .started_wall_us = wall_us() };
 	int rc = -1;
 	*ret_exit = 0;
 	if (c->dbs_n == 0)

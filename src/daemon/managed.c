@@ -35,7 +35,9 @@ enum {
 static int step_run(struct task *t)
 {
 	struct managed *m = OWNER_OF(t, struct managed, task);
+	int64_t from_us = mono_us();
 	db_step(&m->db, &m->order, &m->report);
+	m->took_us = mono_us() - from_us;
 	return 0;
 }
 
@@ -91,6 +93,7 @@ static void step_done(struct task *t)
 		m->born = m->db.cap.at.generation;
 		m->begin = NULL;
 	}
+	managed_saw(m);
 	m->state = m->db.state;
 	m->opened = m->opened || m->report.opened;
 	m->generation = m->db.cap.at.generation;
@@ -122,6 +125,7 @@ static void submit_step(struct managed *m, int64_t now_us)
 	m->step_us = now_us;
 	m->torn_us = 0;
 	m->out = true;
+	m->steps_begun++;
 	m->task = (struct task){ .run = step_run, .done = step_done, .class = TASK_QUICK, .urgent = true };
 	engine_submit(m->en, &m->task);
 }
@@ -194,6 +198,8 @@ static int64_t turn_changed(struct managed *m, uint64_t new_frames, int64_t now_
 		submit_step(m, now_us);
 		return 0;
 	}
+	if (!m->behind_wall_us)
+		m->behind_wall_us = wall_us();
 	return walk_if_insisted(m, now_us) ? 0 : now_us + BUSY_LOOK_US;
 }
 
@@ -300,6 +306,7 @@ static void drop_laggards(struct managed *m)
 		log_warn("replica lags too far behind and will start anew with a snapshot",
 			 L_S("db", m->conf->path), L_S("replica", s->r.name),
 			 L_I("spool_bytes", m->segs_bytes));
+		s->adrift_wall_us = m->segs && m->segs->commits_n ? m->segs->commits[0].wall_us : wall_us();
 		s->cursor = NULL;
 		s->paid = NULL;
 		s->attached = s->lagged = true;
@@ -447,7 +454,9 @@ void managed_fini(struct managed *m)
 	for (size_t i = 0; i < m->ships_n; i++) {
 		replica_fini(&m->ships[i].r);
 		free(m->ships[i].batch);
+		free(m->ships[i].n.error);
 	}
+	free(m->seen.why);
 	db_fini(&m->db);
 	spool_segments_free(m->segs);
 	spool_segments_free(m->drop);

@@ -20,6 +20,7 @@
 #define OWNER_OF(p, type, member) ((type *)(void *)((char *)(p)-offsetof(type, member)))
 
 struct managed;
+struct sync_wait;
 
 /* What all databases share. */
 struct engine {
@@ -33,6 +34,29 @@ struct engine {
 
 enum ship_job { SHIP_NONE, SHIP_ATTACH, SHIP_OBJECT, SHIP_SETTLE, SHIP_RETAIN };
 enum { SHIP_BATCH = 64, SHIP_BATCH_BYTES = 64 << 20 };
+
+/* What is shown of a replica while a job has it in hand: as it was before. */
+struct replica_seen {
+	struct generation generation;
+	struct position at, snapshot_at; /* snapshot_at: of the newest of the generation; UINT64_MAX: none */
+	int64_t snapshot_wall_us;
+	uint64_t objects, stored_bytes, deleted;
+	bool wants_snapshot, doc_dirty;
+};
+
+/* The last validation of a replica; whoever validates fills it, on the loop. */
+struct ship_validation {
+	enum { VALIDATION_NONE, VALIDATION_OK, VALIDATION_ERROR } result;
+	int64_t wall_us;
+	uint64_t ok, failed; /* since the start */
+};
+
+/* Counted on the loop since the start, for status and metrics. */
+struct ship_counts {
+	uint64_t errors, snapshots, snapshots_failed;
+	int64_t success_wall_us, error_wall_us; /* last; 0: none yet */
+	char *error;				/* text of the last one, owned; NULL: none yet */
+};
 
 /* One replica as the loop sees it. */
 struct shipper {
@@ -57,6 +81,12 @@ struct shipper {
 	double tokens;
 	int64_t tokens_us, retry_us, retain_us, shipped_us;
 	unsigned misses;
+	int64_t adrift_wall_us; /* since when it lacks something that is not in the list; 0: it does not */
+	struct generation settled_in;
+	struct position settled; /* what is durable there, with its index: everything of settled_in before it */
+	struct replica_seen seen;
+	struct ship_counts n;
+	struct ship_validation validation;
 };
 
 enum snap_phase { SNAP_NONE, SNAP_WANTED, SNAP_COPY, SNAP_COPIED, SNAP_SHIP, SNAP_PUBLISH };
@@ -73,6 +103,21 @@ struct snap {
 	struct task task;
 	int64_t since_us;
 	bool out, was_exact;
+};
+
+/* What is shown of a database: as of its last step. */
+struct db_seen {
+	struct relay_counts relay;
+	uint64_t frames, wal_bytes, commits, restarts; /* captured since the start */
+	uint64_t steps, errors, generations, gaps;     /* since the start */
+	int64_t steps_us;			       /* time in steps since the start */
+	int64_t commit_wall_us;			       /* newest captured commit; 0: none is known */
+	int64_t state_wall_us;			       /* in this state since */
+	int64_t generation_wall_us;		       /* the generation began, or was taken up */
+	uint64_t file_bytes, wal_file_bytes, spool_bytes;
+	uint32_t page_bytes, wal_frames, wal_frames_copied;
+	enum err_kind why_kind;
+	char *why; /* reason of the state or trouble, owned; NULL: none */
 };
 
 struct managed {
@@ -93,6 +138,11 @@ struct managed {
 	struct generation generation;
 	struct position captured;
 	struct generation born; /* the newest generation that began in this run: replicas have nothing of it */
+	struct db_seen seen;
+	int64_t took_us;	/* the last step; the job's while it is out */
+	int64_t behind_wall_us; /* since when frames wait to be captured; 0: they do not */
+	uint64_t steps_begun;
+	struct sync_wait *syncs; /* those who wait until all is shipped */
 
 	struct loop_timer timer;
 	struct watch watch;
@@ -117,6 +167,11 @@ int managed_init(struct managed *m, struct engine *en, const struct conf_db *con
 void managed_fini(struct managed *m);
 void managed_mark(struct managed *m); /* something happened: look at it this turn */
 void managed_turn(struct managed *m); /* picks what is due; called for the marked ones */
+
+/* status.c: what is shown, kept up to date where the loop has the structs in hand. */
+void managed_saw(struct managed *m); /* a step is over */
+void ship_saw(struct shipper *s);    /* a job is about to take it */
+void ship_saw_error(struct shipper *s, const char *text);
 
 /* ship.c */
 void ship_init(struct shipper *s, struct managed *m, const struct conf_replica *conf);

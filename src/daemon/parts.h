@@ -15,7 +15,7 @@ struct daemon {
 	size_t n;
 	struct signals signals;
 	struct loop_timer look, deadline;
-	int64_t swept_us, look_us;
+	int64_t swept_us, look_us, started_wall_us;
 	size_t sweep_at;
 	struct child child;
 	bool broken; /* all are, from the start */

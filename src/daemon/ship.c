@@ -88,7 +88,7 @@ static void failed(struct shipper *s, int64_t now_us)
 	if (wait_us > RETRY_MOST_US)
 		wait_us = RETRY_MOST_US;
 	s->misses++;
-	s->r.errors++;
+	ship_saw_error(s, s->e.text);
 	s->retry_us = now_us + wait_us * 3 / 4 + (int64_t)(drand48() * (double)wait_us / 2);
 	if ((s->misses & (s->misses - 1)) == 0)
 		log_error("replica is not reached; trying again", L_S("db", s->m->conf->path),
@@ -118,6 +118,8 @@ static void start_anew(struct shipper *s, const char *why)
 	log_warn("a new generation will begin because of a replica", L_S("db", s->m->conf->path),
 		 L_S("replica", s->r.name), L_S("reason", why));
 	s->m->begin = why;
+	if (!s->adrift_wall_us)
+		s->adrift_wall_us = wall_us();
 	s->paid = NULL;
 	s->attached = true;
 	s->r.generation = (struct generation){ "" };
@@ -238,6 +240,11 @@ static void done(struct task *t)
 				 L_S("replica", s->r.name), L_I("tries", s->misses));
 		s->misses = 0;
 		s->retry_us = 0;
+		s->n.success_wall_us = wall_us();
+	}
+	if (s->rc == 0 && !s->r.doc_dirty) {
+		s->settled_in = s->r.generation;
+		s->settled = s->r.at;
 	}
 	if (was == SHIP_RETAIN && s->rc == 0)
 		s->retain_us = now_us + s->conf->retention_check_interval_us;
@@ -246,6 +253,7 @@ static void done(struct task *t)
 
 static void submit(struct shipper *s, enum ship_job job)
 {
+	ship_saw(s);
 	s->job = job;
 	s->rc = 0;
 	s->e = ERR_INIT;

@@ -126,6 +126,8 @@ static void report_failures(struct managed *m, int64_t now_us)
 			continue;
 		p->to[i]->misses++;
 		p->to[i]->retry_us = now_us + AGAIN_US;
+		p->to[i]->n.snapshots_failed++;
+		ship_saw_error(p->to[i], p->outs[i].e.text);
 		log_error("snapshot failed; trying again", L_S("db", m->conf->path),
 			  L_S("replica", p->to[i]->r.name), L_S("error", p->outs[i].e.text));
 	}
@@ -225,6 +227,9 @@ static void publish_done(struct task *t)
 		if (p->outs[i].e.kind != ERR_NONE)
 			continue;
 		p->to[i]->misses = 0;
+		p->to[i]->n.snapshots++;
+		p->to[i]->n.success_wall_us = wall_us();
+		p->to[i]->adrift_wall_us = 0;
 		char at[POSITION_TEXT_BYTES];
 		log_info("snapshot written", L_S("db", m->conf->path), L_S("replica", p->to[i]->r.name),
 			 L_S("position", position_format(at, &p->s.generation, p->s.at)),
@@ -243,8 +248,10 @@ static bool hold_all(struct snap *p)
 	for (size_t i = 0; i < p->n; i++)
 		if (p->outs[i].e.kind == ERR_NONE && p->to[i]->job != SHIP_NONE)
 			return false;
-	for (size_t i = 0; i < p->n; i++)
+	for (size_t i = 0; i < p->n; i++) {
+		ship_saw(p->to[i]);
 		p->to[i]->held = p->outs[i].e.kind == ERR_NONE;
+	}
 	return true;
 }
 

@@ -127,6 +127,7 @@ static int run_end(struct run *r, bool sync, struct err *e)
 	r->commits_n = r->commits_cap = 0;
 	c->frames += wal_frames_in(s->page_bytes, s->end) - wal_frames_in(s->page_bytes, s->at.offset);
 	c->bytes += s->end - s->at.offset;
+	c->commits += s->commits_n;
 	c->at.chain = r->chain;
 	c->at.wall_us = r->wall_us;
 	*c->fresh_end = s;

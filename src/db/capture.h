@@ -24,9 +24,10 @@ enum {
 struct capture {
 	struct place at; /* generation, index and chain; chain.offset 0: nothing of this index yet */
 	struct spool spool;
-	bool blind;				  /* nothing is captured (state gap): the WAL is only let go */
-	uint64_t prev_end;			  /* of the WAL index before this one; 0: not known */
-	uint64_t restarts, frames, bytes;	  /* counted since the start */
+	bool blind;			  /* nothing is captured (state gap): the WAL is only let go */
+	uint64_t prev_end;		  /* of the WAL index before this one; 0: not known */
+	uint64_t restarts, frames, bytes; /* counted since the start */
+	uint64_t commits;
 	struct spool_segment *fresh, **fresh_end; /* new segments, for the loop to take */
 };
 

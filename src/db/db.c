@@ -314,6 +314,7 @@ static int remember_files(struct db *d, struct err *e)
 		return err_sys(e, errno, "%s", wal);
 	d->is[1].dev = st.st_dev;
 	d->is[1].ino = st.st_ino;
+	d->is[1].bytes = (uint64_t)st.st_size;
 	if (stat(shm, &st) < 0)
 		return err_sys(e, errno, "%s", shm);
 	d->is[2].dev = st.st_dev;
@@ -337,6 +338,7 @@ static bool same_files(struct db *d)
 		}
 		if (st.st_ino != d->is[i].ino || st.st_dev != d->is[i].dev)
 			return false;
+		d->is[i].bytes = (uint64_t)st.st_size;
 	}
 	return true;
 }
@@ -483,6 +485,7 @@ static int open_db(struct db *d, struct db_report *ret)
 		be(d, DB_BROKEN, &e);
 		return -1;
 	}
+	d->is[0].bytes = (uint64_t)st.st_size;
 	enum peek kind = peek(d, &st, &e);
 	if (kind == PEEK_ROLLBACK && turn_to_wal(d, &e) < 0)
 		kind = e.kind == ERR_BUSY ? PEEK_WAIT : PEEK_BROKEN;
@@ -605,6 +608,8 @@ static bool see(struct db *d, bool *ret_captured)
 	if (*ret_captured)
 		memcpy(d->seen, raw, sizeof raw);
 	d->mx_frame = h.mx_frame;
+	if (h.page_bytes)
+		d->page_bytes = h.page_bytes;
 	d->backfill = shm_backfill(relay_conn(&d->relay)->shm);
 	return true;
 }
@@ -777,6 +782,7 @@ static enum relay_result work(struct db *d, const struct db_order *order, struct
 		rc = mend(d, &h, ret, e);
 	if (rc == RELAY_FAIL || rc == RELAY_GAP)
 		return rc;
+	ret->reached = rc == RELAY_OK && capture_reached(&d->cap, &h);
 	relay_prove(&d->relay, &h, 500);
 	bool reached;
 	if (!see(d, &reached))
@@ -943,7 +949,8 @@ void db_step(struct db *d, const struct db_order *order, struct db_report *ret)
 	hand_out(d, ret);
 	/* What could not be captured now is tried again, so that no commit is left behind by an end with status
 	 * 0. */
-	bool reached, captured = d->cap.blind || (see(d, &reached) && reached);
+	bool reached = false, captured = d->cap.blind || (see(d, &reached) && reached);
+	ret->reached = (ret->reached || reached) && !d->cap.blind && !d->cap.spool.lost;
 	if (order->stop && !ret->generation_began && captured) {
 		close_files(d);
 		ret->stopped = true;

@@ -59,7 +59,9 @@ struct db {
 	struct {
 		dev_t dev;
 		ino_t ino;
+		uint64_t bytes;			/* as the last step saw it */
 	} is[3];				/* database, -wal, -shm as opened */
+	uint32_t page_bytes;			/* 0: not known yet */
 	uint8_t seen[WAL_INDEX_HEADER_BYTES];	/* the index header that the last step captured to */
 	uint32_t mx_frame, backfill;		/* of it */
 	int64_t changed_us, copied_us, rest_us; /* monotonic: header changed, copy tried, may rest from */
@@ -89,6 +91,7 @@ struct db_report {
 	struct spool_segment *fresh;  /* new segments, to be taken */
 	bool generation_began;	      /* cap.at.generation is a new one */
 	bool opened;		      /* first step that holds since the file was (re)opened */
+	bool reached;		      /* all that was committed when the step began is captured and durable */
 	bool pinned;		      /* order.snapshot is exact now */
 	bool stopped;	/* order.stop: let go (not when a generation began just now: it has no snapshot) */
 	int64_t due_us; /* monotonic: next step without an event; 0: none */

@@ -341,7 +341,9 @@ static enum relay_result copy_and_park(struct relay *r, bool copy, struct err *e
 	}
 	if (!copy)
 		return RELAY_OK;
+	int64_t from_us = mono_us();
 	int rc = conn_passive(hold, e);
+	r->n.copy_us += mono_us() - from_us;
 	conn_drop_checkpoint(hold);
 	if (rc < 0)
 		return busy_or_fail(e);

@@ -22,6 +22,7 @@ enum relay_result {
 
 struct relay_counts {
 	uint64_t rounds, copies, forced, walks, proofs, refused;
+	int64_t copy_us;	 /* spent in copies, all together */
 	int64_t longest_hold_us; /* of the write lock */
 };
 

@@ -40,7 +40,8 @@ struct replica {
 	int64_t doc_written_us;
 
 	int64_t retain_due_wall_us; /* nothing is to be deleted before; 0: not known, list */
-	uint64_t objects, stored_bytes, errors;
+	uint64_t objects, stored_bytes;
+	uint64_t deleted; /* objects, by retention */
 };
 
 int replica_open(struct replica *r, struct err *e); /* opens the store; touches nothing yet */

@@ -134,6 +134,7 @@ static int remove_below(struct replica *r, const struct history *h, const struct
 		if (r->store->ops->remove(r->store, keys, 1, e) < 0)
 			return err_wrap(e, "%s", key);
 		(*ret_n)++;
+		r->deleted++;
 	}
 	return 0;
 }
