@@ -89,15 +89,9 @@ static int take_exec(const char *exec, struct conf *c, struct err *e)
 /* What the original would do and this version does not do yet must not pass in silence. */
 static void warn_unserved(const struct conf *c)
 {
-	bool validation = false;
-	for (size_t i = 0; i < c->dbs_n; i++)
-		for (size_t k = 0; k < c->dbs[i].replicas_n; k++)
-			validation = validation || c->dbs[i].replicas[k].validation_interval_us > 0;
 	if (c->addr)
 		log_warn("addr is configured, but this version does not serve metrics yet",
 			 L_S("addr", c->addr));
-	if (validation)
-		log_warn("validation-interval is configured, but this version does not validate replicas yet");
 }
 
 static int check_usable(const struct conf *c, struct err *e)

@@ -101,8 +101,9 @@ const struct option options[] = {
 	  .sentence = "time between snapshots; 0: only as retention needs them" },
 	{ REPLICA("validation-interval", DURATION), FIELD(conf_replica, validation_interval_us),
 	  .by_default = "0",
-	  .sentence = "time between restores that compare the replica with the database; checked, but not done "
-		      "yet" },
+	  .sentence =
+		  "time between restore drills: everything that a restore does, without writing a database, "
+		  "compared with the database at that moment; 0: none" },
 	{ REPLICA("age", SECTION), .sub = SCOPE_AGE,
 	  .sentence =
 		  "encryption of everything in the replica; checked, but refused at the start: not done yet" },

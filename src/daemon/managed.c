@@ -342,6 +342,8 @@ static bool lacks_snapshot(const struct managed *m)
 static int64_t turn_stopping(struct managed *m, int64_t now_us)
 {
 	int64_t next_us = 0;
+	if (m->snap && m->snap->drill)
+		snap_cancel(m);
 	if (m->out || (m->snap && m->snap->out))
 		return 0;
 	if (!m->stepped_to_stop && (!m->ready || lacks_snapshot(m))) {

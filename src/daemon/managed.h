@@ -29,6 +29,7 @@ struct engine {
 	struct watcher *watcher; /* NULL: polling only */
 	struct managed *marked;	 /* to be looked at this turn */
 	unsigned snapshots_out, snapshots_max;
+	bool drill_out; /* one at a time: they need memory */
 	bool stopping;
 };
 
@@ -87,6 +88,8 @@ struct shipper {
 	struct replica_seen seen;
 	struct ship_counts n;
 	struct ship_validation validation;
+	int64_t validate_us;   /* monotonic: the next one is due; 0: not known yet */
+	bool validate_refused; /* said that it cannot be done */
 };
 
 enum snap_phase { SNAP_NONE, SNAP_WANTED, SNAP_COPY, SNAP_COPIED, SNAP_SHIP, SNAP_PUBLISH };
@@ -103,6 +106,7 @@ struct snap {
 	struct task task;
 	int64_t since_us;
 	bool out, was_exact;
+	struct drill *drill; /* not NULL: nothing is published, the one replica in `to` is validated */
 };
 
 /* What is shown of a database: as of its last step. */
@@ -181,6 +185,19 @@ bool ship_has_token(struct shipper *s, int64_t now_us);
 bool ship_done(const struct shipper *s); /* it has everything, and nothing is out */
 /* New segments are at the end of the list from `first` on. */
 void ship_offer(struct shipper *s, struct spool_segment *first);
+
+/* validate.c: a restore drill, compared with the database at the same position. */
+/* The replica that is due, NULL: none is; *ret_next_us: monotonic, when the next one will be, 0: never. */
+struct shipper *validate_wanted(struct managed *m, int64_t now_us, int64_t *ret_next_us);
+struct drill *validate_new(struct shipper *to); /* NULL: no memory */
+void validate_free(struct drill *d);
+/* Jobs: the pages of the database, and then those that a restore of the replica to the same position gives. */
+void validate_database(struct drill *d, struct snapshot *s);
+void validate_replica(struct drill *d, const struct snapshot *s);
+/* Both are done, or one of them was given up. */
+void validate_done(struct drill *d, const struct snapshot *s, int64_t now_us);
+bool validate_goes_on(const struct drill *d); /* the first job went well */
+void validate_interrupt(void);		      /* the one that is under way fails soon */
 
 /* snap.c */
 int64_t snap_turn(struct managed *m, int64_t now_us);

@@ -47,6 +47,8 @@ void snap_cancel(struct managed *m)
 	if (!p)
 		return;
 	atomic_store(&p->s.cancel, true);
+	if (p->out && p->drill && p->phase == SNAP_PUBLISH)
+		validate_interrupt();
 	if (p->out || (m->out && m->order.snapshot == &p->s))
 		return; /* a job that works on it ends soon, and then this is called again */
 	if (p->outs)
@@ -55,6 +57,7 @@ void snap_cancel(struct managed *m)
 		p->to[i]->held = false;
 	snapshot_close(&p->s);
 	m->en->snapshots_out--;
+	validate_free(p->drill);
 	free(p->outs);
 	free(p->to);
 	free(p);
@@ -74,6 +77,30 @@ void snap_bound_wal(struct managed *m, uint64_t wal_bytes)
 			 L_S("db", m->conf->path), L_I("wal_bytes", wal_bytes));
 		atomic_store(&m->snap->s.let_go, true);
 	}
+}
+
+static void begin_drill(struct managed *m, struct shipper *to, int64_t now_us)
+{
+	struct snap *p = calloc(1, sizeof *p);
+	struct shipper **one = calloc(1, sizeof *one);
+	struct snapshot_out *none = calloc(1, sizeof *none);
+	if (!p || !one || !none || !(p->drill = validate_new(to))) {
+		free(p);
+		free(one);
+		free(none);
+		return;
+	}
+	*one = to;
+	m->en->snapshots_out++;
+	*p = (struct snap){ .m = m,
+			    .phase = SNAP_WANTED,
+			    .since_us = now_us,
+			    .generation = m->generation,
+			    .outs = none,
+			    .to = one,
+			    .drill = p->drill };
+	none->replica = &to->r;
+	m->snap = p;
 }
 
 /* For those who want one now; whether a job of theirs is out when the copy begins does not matter then. */
@@ -109,6 +136,10 @@ static int copy_run(struct task *t)
 	struct snap *p = OWNER_OF(t, struct snap, task);
 	struct managed *m = p->m;
 	struct err e = ERR_INIT;
+	if (p->drill) {
+		validate_database(p->drill, &p->s);
+		return 0;
+	}
 	if (!p->s.exact && snapshot_open_fuzzy(&p->s, m->db.o.path, &e) < 0) {
 		for (size_t i = 0; i < p->n; i++)
 			p->outs[i].e = e;
@@ -135,6 +166,8 @@ static void report_failures(struct managed *m, int64_t now_us)
 
 static bool any_good(const struct snap *p)
 {
+	if (p->drill)
+		return validate_goes_on(p->drill);
 	for (size_t i = 0; i < p->n; i++)
 		if (p->outs[i].e.kind == ERR_NONE)
 			return true;
@@ -147,6 +180,8 @@ static void copy_done(struct task *t)
 	struct managed *m = p->m;
 	p->out = false;
 	report_failures(m, mono_us());
+	if (p->drill && !any_good(p))
+		validate_done(p->drill, &p->s, mono_us());
 	if (atomic_load(&p->s.cancel) || !any_good(p)) {
 		snap_cancel(m);
 	} else if (p->s.exact) {
@@ -242,6 +277,23 @@ static void publish_done(struct task *t)
 	managed_mark(m);
 }
 
+static int drill_run(struct task *t)
+{
+	struct snap *p = OWNER_OF(t, struct snap, task);
+	validate_replica(p->drill, &p->s);
+	return 0;
+}
+
+static void drill_done(struct task *t)
+{
+	struct snap *p = OWNER_OF(t, struct snap, task);
+	struct managed *m = p->m;
+	p->out = false;
+	validate_done(p->drill, &p->s, mono_us());
+	snap_cancel(m);
+	managed_mark(m);
+}
+
 /* Publishing needs the replicas' index objects: it waits until none of their jobs is out and holds them. */
 static bool hold_all(struct snap *p)
 {
@@ -259,6 +311,9 @@ static bool hold_all(struct snap *p)
  * at its last snapshot: then nothing else would ever clear that.) */
 static bool shipped(struct snap *p)
 {
+	const struct shipper *one = p->to[0];
+	if (p->drill)
+		return one->job == SHIP_NONE && position_compare(one->r.at, p->usable_from) >= 0;
 	for (size_t i = 0; i < p->n; i++) {
 		struct shipper *to = p->to[i];
 		if (p->outs[i].e.kind != ERR_NONE)
@@ -283,11 +338,16 @@ int64_t snap_turn(struct managed *m, int64_t now_us)
 		bool wanted = false;
 		for (size_t i = 0; i < m->ships_n; i++)
 			wanted = wanted || wants(&m->ships[i], now_us);
-		if (!wanted || m->begin || m->state != DB_IDLE)
-			return 0;
+		int64_t next_us = 0;
+		struct shipper *check = wanted ? NULL : validate_wanted(m, now_us, &next_us);
+		if ((!wanted && !check) || m->begin || m->state != DB_IDLE)
+			return next_us;
 		if (m->en->snapshots_out >= m->en->snapshots_max)
 			return now_us + 50000;
-		begin(m, now_us);
+		if (check)
+			begin_drill(m, check, now_us);
+		else
+			begin(m, now_us);
 		managed_mark(m);
 		return now_us;
 	}
@@ -306,9 +366,17 @@ int64_t snap_turn(struct managed *m, int64_t now_us)
 		start_copy(m);
 		return 0;
 	}
+	if (p->phase == SNAP_SHIP && p->drill &&
+	    p->to[0]->misses > 0) { /* others may need a snapshot meanwhile */
+		validate_done(p->drill, &p->s, now_us);
+		snap_cancel(m);
+		return now_us;
+	}
 	if (p->phase == SNAP_SHIP && shipped(p))
 		p->phase = SNAP_PUBLISH;
-	if (p->phase == SNAP_PUBLISH && hold_all(p))
+	if (p->phase == SNAP_PUBLISH && p->drill)
+		submit(m, drill_run, drill_done, TASK_LONG);
+	else if (p->phase == SNAP_PUBLISH && hold_all(p))
 		submit(m, publish_run, publish_done, TASK_QUICK);
 	return p->phase == SNAP_WANTED ? now_us + 2000 : 0;
 }

@@ -73,7 +73,7 @@ static void go_fuzzy_if_asked(struct snapshot *s)
 	s->exact = false;
 }
 
-static int copy_pieces(struct snapshot *s, struct segment_writer *w, uint8_t *buf, struct err *e)
+static int copy_pieces(struct snapshot *s, segment_sink *sink, void *arg, uint8_t *buf, struct err *e)
 {
 	for (uint64_t off = 0;;) {
 		go_fuzzy_if_asked(s);
@@ -85,7 +85,7 @@ static int copy_pieces(struct snapshot *s, struct segment_writer *w, uint8_t *bu
 		if (want == 0)
 			return 0;
 		long n = conn_read_db(&s->conn, buf, want, off, e);
-		if (n < 0 || segment_write(w, (struct span){ buf, (size_t)n }, e) < 0)
+		if (n < 0 || sink(arg, (struct span){ buf, (size_t)n }, e) < 0)
 			return -1;
 		off += (uint64_t)n;
 		if ((size_t)n == want)
@@ -97,6 +97,11 @@ static int copy_pieces(struct snapshot *s, struct segment_writer *w, uint8_t *bu
 	}
 }
 
+static int compress(void *arg, struct span out, struct err *e)
+{
+	return segment_write(arg, out, e);
+}
+
 int snapshot_copy(struct snapshot *s, segment_sink *sink, void *arg, struct err *e)
 {
 	struct segment_writer *w = segment_writer_new(sink, arg);
@@ -104,11 +109,26 @@ int snapshot_copy(struct snapshot *s, segment_sink *sink, void *arg, struct err 
 	int rc = -1;
 	if (!w || !buf)
 		err_set(e, ERR_FAIL, "no memory");
-	else if (copy_pieces(s, w, buf, e) == 0)
+	else if (copy_pieces(s, compress, w, buf, e) == 0)
 		rc = segment_finish(w, e);
 	segment_writer_free(w);
 	free(buf);
 	return rc;
+}
+
+static int add_hashes(void *arg, struct span out, struct err *e)
+{
+	return page_hashes_add(arg, out, e);
+}
+
+int snapshot_hash_pages(struct snapshot *s, struct page_hashes *h, struct err *e)
+{
+	uint8_t *buf = malloc(PIECE_BYTES);
+	int rc = buf ? copy_pieces(s, add_hashes, h, buf, e) : err_set(e, ERR_FAIL, "no memory");
+	free(buf);
+	if (rc == 0 && !s->exact)
+		return err_set(e, ERR_BUSY, "the database was needed by somebody else meanwhile");
+	return rc < 0 ? -1 : page_hashes_end(h, e);
 }
 
 void snapshot_close(struct snapshot *s)

@@ -15,6 +15,7 @@
 
 #include "base/err.h"
 #include "core/layout.h"
+#include "core/pagehash.h"
 #include "core/segment.h"
 #include "db/conn.h"
 
@@ -33,6 +34,9 @@ int snapshot_pin(struct snapshot *s, const char *path, struct conn *holder, stru
 int snapshot_open_fuzzy(struct snapshot *s, const char *path, struct err *e);
 /* Reads the file once and gives compressed pieces to the sink. Ends with s->exact telling what it became. */
 int snapshot_copy(struct snapshot *s, segment_sink *sink, void *arg, struct err *e);
+/* The same pass, but only the hashes of the pages are kept; an exact one only: ERR_BUSY when it had to let go.
+ */
+int snapshot_hash_pages(struct snapshot *s, struct page_hashes *h, struct err *e);
 void snapshot_close(struct snapshot *s);
 
 #endif

@@ -19,13 +19,11 @@
  * generation, index, offset expected and found. The file is then worthless. */
 #include "restore/apply.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
-#include "base/sys.h"
 #include "restore/memory.h"
 
 enum { CARRY_BYTES = WAL_FRAME_HEADER_BYTES + PAGE_BYTES_MAX };
@@ -209,7 +207,7 @@ int apply_begin(struct apply *a, struct position at, struct err *e)
 static int buffers_make(struct apply *a, uint32_t page_bytes, struct err *e)
 {
 	size_t pending_bytes = a->c.memory_bytes / 5;
-	if (pages_init(&a->pages, a->c.fd, a->c.path, page_bytes, a->c.snapshot_bytes,
+	if (pages_init(&a->pages, a->c.fd, a->c.path, a->c.hashes, page_bytes, a->c.snapshot_bytes,
 		       a->c.memory_bytes - pending_bytes, e) < 0)
 		return -1;
 	if (pending_init(&a->pending, a->c.spill_path, page_bytes, pending_bytes, e) < 0) {
@@ -350,8 +348,5 @@ int apply_finish(struct apply *a, struct err *e)
 		return -1;
 	if (!a->committed || a->pages.file_bytes == a->size_bytes)
 		return 0;
-	if (sys_ftruncate(a->c.fd, (off_t)a->size_bytes) < 0)
-		return err_sys(e, errno, "%s: cannot set the size to %" PRIu64 " bytes", a->c.path,
-			       a->size_bytes);
-	return 0;
+	return pages_set_length(&a->pages, a->size_bytes, e);
 }

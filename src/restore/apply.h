@@ -16,9 +16,10 @@
 #include "restore/pending.h"
 
 struct apply_config {
-	int fd;			/* the output, holding the snapshot */
-	const char *path;	/* borrowed */
-	const char *spill_path; /* for transactions that do not fit in memory */
+	int fd;			    /* the output, holding the snapshot */
+	struct page_hashes *hashes; /* not NULL: they hold the snapshot, and there is no output */
+	const char *path;	    /* borrowed */
+	const char *spill_path;	    /* for transactions that do not fit in memory */
 	struct generation generation;
 	uint64_t snapshot_bytes;
 	uint32_t snapshot_page_bytes; /* 0: the snapshot is empty */

@@ -37,11 +37,15 @@ static size_t slots_bytes(const struct pages *p)
 	return (size_t)p->cap * p->page_bytes;
 }
 
-int pages_init(struct pages *p, int fd, const char *path, uint32_t page_bytes, uint64_t file_bytes,
-	       size_t table_bytes, struct err *e)
+int pages_init(struct pages *p, int fd, const char *path, struct page_hashes *hashes, uint32_t page_bytes,
+	       uint64_t file_bytes, size_t table_bytes, struct err *e)
 {
 	assert(page_bytes_valid(page_bytes));
-	*p = (struct pages){ .fd = fd, .path = path, .page_bytes = page_bytes, .file_bytes = file_bytes };
+	*p = (struct pages){
+		.fd = fd, .hashes = hashes, .path = path, .page_bytes = page_bytes, .file_bytes = file_bytes
+	};
+	if (hashes)
+		hashes->page_bytes = page_bytes;
 	size_t cap = table_bytes / page_bytes;
 	if (cap < SLOTS_MIN)
 		cap = SLOTS_MIN;
@@ -161,8 +165,21 @@ static int order_write(struct pages *p, uint32_t n, struct err *e)
 	return 0;
 }
 
+static int hashes_flush(struct pages *p, struct err *e)
+{
+	for (uint32_t slot = 0; slot < p->n; slot++)
+		if (p->pgno[slot] != 0 && page_hashes_put(p->hashes, p->pgno[slot], slot_at(p, slot), e) < 0)
+			return -1;
+	p->file_bytes = page_end(p->page_bytes, (uint32_t)p->hashes->n);
+	p->n = 0;
+	memset(p->hash, 0, p->hash_n * sizeof *p->hash);
+	return 0;
+}
+
 int pages_flush(struct pages *p, struct err *e)
 {
+	if (p->hashes)
+		return hashes_flush(p, e);
 	uint32_t n = 0;
 	uint64_t had = p->file_bytes;
 	for (uint32_t slot = 0; slot < p->n; slot++)
@@ -184,10 +201,17 @@ int pages_cut(struct pages *p, uint64_t bytes, struct err *e)
 	for (uint32_t slot = 0; slot < p->n; slot++)
 		if (p->pgno[slot] != 0 && page_end(p->page_bytes, p->pgno[slot]) > bytes)
 			p->pgno[slot] = 0;
-	if (p->file_bytes <= bytes)
-		return 0;
-	if (sys_ftruncate(p->fd, (off_t)bytes) < 0)
-		return err_sys(e, errno, "%s: cannot truncate to %" PRIu64 " bytes", p->path, bytes);
+	return p->file_bytes <= bytes ? 0 : pages_set_length(p, bytes, e);
+}
+
+int pages_set_length(struct pages *p, uint64_t bytes, struct err *e)
+{
+	if (p->hashes) {
+		if (page_hashes_resize(p->hashes, (size_t)(bytes / p->page_bytes), e) < 0)
+			return -1;
+	} else if (sys_ftruncate(p->fd, (off_t)bytes) < 0) {
+		return err_sys(e, errno, "%s: cannot set the size to %" PRIu64 " bytes", p->path, bytes);
+	}
 	p->file_bytes = bytes;
 	return 0;
 }

@@ -9,10 +9,12 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "core/pagehash.h"
 
 struct pages {
-	int fd;
-	const char *path; /* borrowed, for messages */
+	int fd;			    /* -1: only hashes are kept */
+	struct page_hashes *hashes; /* borrowed */
+	const char *path;	    /* borrowed, for messages */
 	uint32_t page_bytes;
 	uint64_t file_bytes; /* what the file has */
 	uint32_t cap, n;     /* slots, slots used */
@@ -25,13 +27,16 @@ struct pages {
 	uint64_t written_bytes;
 };
 
-int pages_init(struct pages *p, int fd, const char *path, uint32_t page_bytes, uint64_t file_bytes,
-	       size_t table_bytes, struct err *e);
+/* With hashes (then fd does not matter) the hash of each page goes there, and no file is touched. */
+int pages_init(struct pages *p, int fd, const char *path, struct page_hashes *hashes, uint32_t page_bytes,
+	       uint64_t file_bytes, size_t table_bytes, struct err *e);
 void pages_free(struct pages *p);
 int pages_put(struct pages *p, uint32_t pgno, const uint8_t *page, struct err *e);
 int pages_flush(struct pages *p, struct err *e);
 /* Forgets and cuts off what lies at or behind this length. Never makes the file longer. */
 int pages_cut(struct pages *p, uint64_t bytes, struct err *e);
+/* After the last flush: the file gets this length, which may be more than it has. */
+int pages_set_length(struct pages *p, uint64_t bytes, struct err *e);
 
 static inline uint64_t page_end(uint32_t page_bytes, uint32_t pgno)
 {

@@ -63,9 +63,10 @@ struct failure {
 
 static struct plan_wish plan_wish_of(const struct restore_wish *w)
 {
-	return (struct plan_wish){
-		.by_index = w->by_index, .index = w->index, .by_time = w->by_time, .wall_us = w->wall_us
-	};
+	return (struct plan_wish){ .by_index = w->by_index || w->by_position,
+				   .index = w->by_position ? w->position.index : w->index,
+				   .by_time = w->by_time,
+				   .wall_us = w->wall_us };
 }
 
 /* ---- choosing ---- */
@@ -317,6 +318,9 @@ static int get_snapshot(struct run *r, struct listing *l, const struct plan *p, 
 	/* A block of 4 MiB takes at least 16 KiB: never a thread for nothing. */
 	if (threads > 1 + p->snapshot.stored_bytes / (16 << 10))
 		threads = 1 + p->snapshot.stored_bytes / (16 << 10);
+	if (r->wish->hashes)
+		return snapshot_hash(l->source->store, object_key(key, &o), r->wish->hashes, &r->progress, ret,
+				     e);
 	return snapshot_fetch(l->source->store, object_key(key, &o), r->out.fd, r->out.temp, (int)threads,
 			      &r->progress, ret, e);
 }
@@ -409,9 +413,10 @@ static int apply_plan(struct run *r, struct listing *l, const struct plan *p, co
 		table = APPLY_MAX_BYTES;
 	if (table < APPLY_MIN_BYTES)
 		table = APPLY_MIN_BYTES;
-	snprintf(spill, sizeof spill, "%s-spill", r->out.temp);
+	snprintf(spill, sizeof spill, "%s-spill", r->wish->hashes ? r->wish->output : r->out.temp);
 	struct apply_config c = {
 		.fd = r->out.fd,
+		.hashes = r->wish->hashes,
 		.path = r->out.temp,
 		.spill_path = spill,
 		.generation = l->plan.generation,
@@ -441,7 +446,9 @@ static int execute(struct run *r, struct listing *l, const struct plan *p, struc
 	struct snapshot_result snapshot;
 	uint64_t total = p->snapshot.stored_bytes;
 	*ret = (struct failure){ .what = FAILED_OTHER };
-	if (output_empty(&r->out, e) < 0)
+	if (r->wish->hashes)
+		page_hashes_free(r->wish->hashes);
+	else if (output_empty(&r->out, e) < 0)
 		return -1;
 	for (size_t i = 0; i < p->segments_n; i++)
 		total += p->segments[i].stored_bytes;
@@ -463,7 +470,7 @@ static void end_check(const struct run *r, const struct listing *l, const struct
 {
 	const struct restore_wish *w = r->wish;
 	struct position have = p->snapshot.at;
-	if (w->by_time || (w->by_index && w->index < end.index))
+	if (w->by_time || w->by_position || (w->by_index && w->index < end.index))
 		return;
 	if (p->segments_n > 0)
 		have = p->segments[p->segments_n - 1].at;
@@ -495,6 +502,15 @@ static int older_snapshot(struct run *r, struct listing *l, struct plan_wish *pw
 	return 0;
 }
 
+/* Nothing behind the position is wanted. */
+static void stop_at(struct plan *p, struct position at)
+{
+	while (p->segments_n > 0 && position_compare(p->segments[p->segments_n - 1].at, at) >= 0)
+		p->segments_n--;
+	p->stop_inside = true;
+	p->stop = at;
+}
+
 /* From the listing to the complete temporary file. 0: done; 1: an object has gone, list again; -1: *e. */
 static int from_listing(struct run *r, struct listing *l, struct position end, struct err *e)
 {
@@ -507,6 +523,8 @@ static int from_listing(struct run *r, struct listing *l, struct position end, s
 				hint_hole(r, l, e);
 			return -1;
 		}
+		if (r->wish->by_position)
+			stop_at(&p, r->wish->position);
 		if (execute(r, l, &p, &failed, e) == 0) {
 			end_check(r, l, &p, end);
 			return 0;
@@ -532,12 +550,13 @@ static int run(struct run *r, struct err *e)
 		struct position end;
 		if (choose_twice(r, &l, &end, e) < 0)
 			return -1;
-		int rc = r->out.fd < 0 ? output_open(&r->out, w->output, &w->owner, e) : 0;
+		bool file = !w->hashes;
+		int rc = file && r->out.fd < 0 ? output_open(&r->out, w->output, &w->owner, e) : 0;
 		if (rc == 0)
 			rc = from_listing(r, &l, end, e);
 		listing_free(&l);
 		if (rc == 0)
-			return output_publish(&r->out, e);
+			return file ? output_publish(&r->out, e) : 0;
 		if (rc < 0 || r->anew == ANEW_MAX)
 			return -1;
 		r->anew++;
@@ -550,7 +569,7 @@ int restore_run(struct restore_source *sources, size_t n, const struct restore_w
 {
 	struct run r = { .sources = sources, .sources_n = n, .wish = w, .out = OUTPUT_INIT };
 	int64_t start_ms = mono_ms();
-	if (restore_check_output(w->output, e) < 0)
+	if (!w->hashes && restore_check_output(w->output, e) < 0)
 		return -1;
 	if (w->by_index && w->by_time)
 		return err_set(e, ERR_USAGE,

@@ -12,6 +12,7 @@
 
 #include "base/err.h"
 #include "core/layout.h"
+#include "core/pagehash.h"
 #include "core/plan.h"
 #include "store/store.h"
 
@@ -34,7 +35,12 @@ struct restore_wish {
 	int parallelism;       /* workers at most; < 1 means 1 */
 	uint64_t memory_bytes; /* budget for buffers; 0: the default (48 MiB) */
 	struct owner owner;    /* mode and owner of the output */
-	bool progress;	       /* write progress to standard error (it is a terminal) */
+	/* A drill: all that a restore does, but of the database only the hashes of its pages are kept. output
+	 * is the beginning of a name for what does not fit in memory. */
+	struct page_hashes *hashes; /* empty; NULL: a real restore */
+	bool by_position;	    /* with generation: exactly to this place */
+	struct position position;
+	bool progress; /* write progress to standard error (it is a terminal) */
 };
 
 struct restore_result {

@@ -37,6 +37,7 @@ enum { THREADS_MAX = 16, DATABASE_HEADER_BYTES = 100 };
 struct snapshot {
 	const char *key, *path;
 	int fd;
+	struct page_hashes *hashes; /* not NULL: instead of the file, by one thread */
 	pthread_mutex_t read_lock;
 	struct frame_reader reader;
 	uint64_t blocks; /* taken so far */
@@ -103,10 +104,12 @@ static int block_count(struct snapshot *s, uint64_t number, struct span plain, u
 	return rc;
 }
 
-static int write_at(const struct snapshot *s, struct span plain, uint64_t at, struct err *e)
+static int write_at(struct snapshot *s, struct span plain, uint64_t at, struct err *e)
 {
 	if (plain.n == 0)
 		return 0;
+	if (s->hashes)
+		return page_hashes_add(s->hashes, plain, e) < 0 ? err_wrap(e, "%s", s->key) : 0;
 	if (output_write(s->fd, s->path, plain, at, e) < 0)
 		return -1;
 	sys_sync_file_range(s->fd, (off_t)at, (off_t)plain.n, SYNC_FILE_RANGE_WRITE);
@@ -207,25 +210,41 @@ static int database_check(const struct snapshot *s, struct snapshot_result *ret,
 	return 0;
 }
 
+static int fetch_all(struct snapshot *s, struct store *store, int threads, struct progress *progress,
+		     struct err *e)
+{
+	if (frame_init(&s->reader, store, progress, e) < 0)
+		return -1;
+	pthread_mutex_init(&s->read_lock, NULL);
+	pthread_mutex_init(&s->turn_lock, NULL);
+	pthread_cond_init(&s->turned, NULL);
+	int rc = frame_open(&s->reader, s->key, e);
+	if (rc == 1)
+		rc = in_parallel(s, threads, e);
+	else if (rc == 0)
+		rc = frame_stream(&s->reader, s->key, in_order, s, e);
+	pthread_cond_destroy(&s->turned);
+	pthread_mutex_destroy(&s->turn_lock);
+	pthread_mutex_destroy(&s->read_lock);
+	frame_free(&s->reader);
+	return rc;
+}
+
 int snapshot_fetch(struct store *store, const char *key, int fd, const char *path, int threads,
 		   struct progress *progress, struct snapshot_result *ret, struct err *e)
 {
 	struct snapshot s = { .key = key, .path = path, .fd = fd };
-	if (frame_init(&s.reader, store, progress, e) < 0)
-		return -1;
-	pthread_mutex_init(&s.read_lock, NULL);
-	pthread_mutex_init(&s.turn_lock, NULL);
-	pthread_cond_init(&s.turned, NULL);
-	int rc = frame_open(&s.reader, key, e);
-	if (rc == 1)
-		rc = in_parallel(&s, threads, e);
-	else if (rc == 0)
-		rc = frame_stream(&s.reader, key, in_order, &s, e);
-	if (rc == 0)
-		rc = database_check(&s, ret, e);
-	pthread_cond_destroy(&s.turned);
-	pthread_mutex_destroy(&s.turn_lock);
-	pthread_mutex_destroy(&s.read_lock);
-	frame_free(&s.reader);
+	int rc = fetch_all(&s, store, threads, progress, e);
+	return rc == 0 ? database_check(&s, ret, e) : rc;
+}
+
+int snapshot_hash(struct store *store, const char *key, struct page_hashes *hashes, struct progress *progress,
+		  struct snapshot_result *ret, struct err *e)
+{
+	struct snapshot s = { .key = key, .path = "", .fd = -1, .hashes = hashes };
+	int rc = fetch_all(&s, store, 1, progress, e);
+	if (rc == 0 && s.plain_bytes > 0 && page_hashes_end(hashes, e) < 0)
+		rc = err_wrap(e, "%s", key);
+	*ret = (struct snapshot_result){ .plain_bytes = s.plain_bytes, .page_bytes = hashes->page_bytes };
 	return rc;
 }

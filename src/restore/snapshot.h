@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "core/pagehash.h"
 #include "restore/progress.h"
 #include "store/store.h"
 
@@ -19,6 +20,9 @@ struct snapshot_result {
  * also when what comes out is not an SQLite database. */
 int snapshot_fetch(struct store *s, const char *key, int fd, const char *path, int threads,
 		   struct progress *progress, struct snapshot_result *ret, struct err *e);
+/* The same, but only the hashes of its pages are kept. One thread. */
+int snapshot_hash(struct store *s, const char *key, struct page_hashes *hashes, struct progress *progress,
+		  struct snapshot_result *ret, struct err *e);
 
 enum { SNAPSHOT_THREAD_BYTES = 2 * (4 << 20) }; /* buffers of each thread */
 
