@@ -86,14 +86,6 @@ static int take_exec(const char *exec, struct conf *c, struct err *e)
 	return 0;
 }
 
-/* What the original would do and this version does not do yet must not pass in silence. */
-static void warn_unserved(const struct conf *c)
-{
-	if (c->addr)
-		log_warn("addr is configured, but this version does not serve metrics yet",
-			 L_S("addr", c->addr));
-}
-
 static int check_usable(const struct conf *c, struct err *e)
 {
 	for (size_t i = 0; i < c->dbs_n; i++)
@@ -117,8 +109,6 @@ static int run(int argc, char *const *argv, struct err *e, int *ret_exit)
 	rc = take_exec(f.exec, c, e);
 	if (rc == 0)
 		rc = check_usable(c, e);
-	if (rc == 0)
-		warn_unserved(c);
 	if (rc == 0)
 		rc = daemon_run(c, e, ret_exit);
 	conf_free(c);

@@ -20,6 +20,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "daemon/metrics.h"
 #include "daemon/parts.h"
 
 /* Nothing was ever served and nothing can be: the reason is ours. */
@@ -101,6 +102,7 @@ static void close_all(struct daemon *d)
 		log_warn("ending with work under way", L_I("jobs", pool_out(d->en.pool)));
 		_exit(d->status);
 	}
+	metrics_close(d->metrics);
 	set_close(d);
 	if (d->en.pool)
 		pool_free(d->en.pool);
@@ -126,7 +128,7 @@ int daemon_run(const struct conf *c, struct err *e, int *ret_exit)
 	srand48((long)mono_us() ^ getpid());
 	log_info("walbrook", L_S("version", WALBROOK_VERSION), L_I("databases", c->dbs_n));
 	stop_init(&d);
-	if (open_engine(&d, e) == 0 && set_open(&d, e) == 0) {
+	if (open_engine(&d, e) == 0 && set_open(&d, e) == 0 && metrics_open(&d, &d.metrics, e) == 0) {
 		loop_before_sleep(d.en.loop, run_due, &d);
 		loop_wake(d.en.loop);
 		rc = loop_run(d.en.loop, e);

@@ -41,7 +41,7 @@ struct replica_seen {
 	struct generation generation;
 	struct position at, snapshot_at; /* snapshot_at: of the newest of the generation; UINT64_MAX: none */
 	int64_t snapshot_wall_us;
-	uint64_t objects, stored_bytes, deleted;
+	uint64_t objects, stored_bytes, wal_bytes, deleted;
 	bool wants_snapshot, doc_dirty;
 };
 

@@ -25,6 +25,7 @@ struct daemon {
 	int status;
 	struct dir_watch *dirs;
 	size_t dirs_n;
+	struct metrics *metrics; /* NULL: no addr */
 };
 
 /* set.c: which databases there are, and how changes of their files are seen. */

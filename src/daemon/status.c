@@ -69,6 +69,7 @@ static struct replica_seen look(const struct replica *r)
 				  .snapshot_at = { UINT64_MAX, 0 },
 				  .objects = r->objects,
 				  .stored_bytes = r->stored_bytes,
+				  .wal_bytes = r->wal_bytes,
 				  .deleted = r->deleted,
 				  .wants_snapshot = r->wants_snapshot,
 				  .doc_dirty = r->doc_dirty };
@@ -229,6 +230,7 @@ void status_of_replica(const struct shipper *s, struct status_now now, struct st
 					.tries = s->misses,
 					.objects = r.objects,
 					.stored_bytes = r.stored_bytes,
+					.wal_bytes = r.wal_bytes,
 					.snapshots = s->n.snapshots,
 					.snapshots_failed = s->n.snapshots_failed,
 					.snapshot_wall_us = r.snapshot_wall_us,

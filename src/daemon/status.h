@@ -78,6 +78,7 @@ struct status_replica {
 	unsigned tries;	   /* failures in a row, 0: none */
 	int64_t retry_in_us;
 	uint64_t objects, stored_bytes; /* WAL shipped; compressed */
+	uint64_t wal_bytes;		/* the same, uncompressed */
 	uint64_t snapshots, snapshots_failed;
 	int64_t snapshot_wall_us;    /* the newest of the generation, also one of an earlier run */
 	struct position snapshot_at; /* index UINT64_MAX: none. Offset 0 when an earlier run made it */

@@ -383,6 +383,7 @@ int replica_ship(struct replica *r, const struct spool *spool, const struct spoo
 	/* Its name must be durable before the spool may forget it. (It is visible already.) */
 	if (linked > 0 && r->store->ops->sync && r->store->ops->sync(r->store, e) < 0)
 		return err_wrap(e, "%s", key);
+	r->wal_bytes += list[n - 1]->end - o.at.offset;
 	r->at = (struct position){ list[n - 1]->at.index, list[n - 1]->end };
 	r->objects++;
 	r->stored_bytes += bytes;

@@ -40,7 +40,7 @@ struct replica {
 	int64_t doc_written_us;
 
 	int64_t retain_due_wall_us; /* nothing is to be deleted before; 0: not known, list */
-	uint64_t objects, stored_bytes;
+	uint64_t objects, stored_bytes, wal_bytes;
 	uint64_t deleted; /* objects, by retention */
 };
 

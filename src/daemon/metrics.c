@@ -1,0 +1,411 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Metrics and health: see metrics.h.
+ *
+ * Happy path: a request takes the status of all databases and replicas once (daemon/status), and writes family
+ * by family, as the format wants it. Nothing is kept between requests, and nobody who does not ask pays.
+ *
+ * Failure modes: the address is not to be had (said once, tried again every 10 s); no memory (500). */
+#include "daemon/metrics.h"
+
+#include <dirent.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "daemon/status.h"
+#include "net/httpd.h"
+
+enum { AGAIN_US = 10000000, BODY_BYTES_MAX = 256 << 20 };
+
+/* All that is shown, taken at once. */
+struct picture {
+	struct status_now now;
+	struct status_daemon daemon;
+	struct status_db *dbs;
+	size_t dbs_n;
+	struct status_replica *replicas; /* of all databases in order */
+	size_t *owner;			 /* of each: its database */
+	size_t replicas_n;
+};
+
+static void picture_free(struct picture *p)
+{
+	free(p->dbs);
+	free(p->replicas);
+	free(p->owner);
+}
+
+static int picture_take(const struct daemon *d, struct picture *p)
+{
+	size_t n = 0;
+	*p = (struct picture){ .now = status_now() };
+	for (size_t i = 0; i < d->n; i++)
+		n += d->dbs[i]->ships_n;
+	p->dbs = calloc(d->n + 1, sizeof *p->dbs);
+	p->replicas = calloc(n + 1, sizeof *p->replicas);
+	p->owner = calloc(n + 1, sizeof *p->owner);
+	if (!p->dbs || !p->replicas || !p->owner) {
+		picture_free(p);
+		return -1;
+	}
+	status_of_daemon(d, &p->daemon);
+	for (size_t i = 0; i < d->n; i++) {
+		status_of_db(d->dbs[i], p->now, &p->dbs[p->dbs_n++]);
+		for (size_t k = 0; k < d->dbs[i]->ships_n; k++) {
+			p->owner[p->replicas_n] = i;
+			status_of_replica(&d->dbs[i]->ships[k], p->now, &p->replicas[p->replicas_n++]);
+		}
+	}
+	return 0;
+}
+
+/* ---- the format ---- */
+
+enum kind { U64, FLAG, SECONDS, WALL_SECONDS }; /* the last two: from microseconds */
+
+struct family {
+	const char *name, *type, *help;
+	enum kind kind;
+	size_t at;
+	const char *label; /* one more, with its value, as it is written; NULL: none. Rows of one name follow
+			      each other */
+};
+
+#define DB(name_, type_, kind_, member, help_)                                                                 \
+	{                                                                                                      \
+		.name = (name_), .type = (type_), .kind = (kind_), .at = offsetof(struct status_db, member),   \
+		.help = (help_)                                                                                \
+	}
+#define DB_LABEL(name_, type_, kind_, member, label_, help_)                                                   \
+	{                                                                                                      \
+		.name = (name_), .type = (type_), .kind = (kind_), .at = offsetof(struct status_db, member),   \
+		.help = (help_), .label = (label_)                                                             \
+	}
+#define REPLICA(name_, type_, kind_, member, help_)                                                            \
+	{                                                                                                      \
+		.name = (name_), .type = (type_), .kind = (kind_),                                             \
+		.at = offsetof(struct status_replica, member), .help = (help_)                                 \
+	}
+#define REPLICA_LABEL(name_, type_, kind_, member, label_, help_)                                              \
+	{                                                                                                      \
+		.name = (name_), .type = (type_), .kind = (kind_),                                             \
+		.at = offsetof(struct status_replica, member), .help = (help_), .label = (label_)              \
+	}
+#define PASSIVE "mode=\"PASSIVE\""
+#define RESTART "mode=\"RESTART\""
+
+static const struct family of_db[] = {
+	DB("litestream_db_size", "gauge", U64, file_bytes, "Bytes of the database file"),
+	DB("litestream_wal_size", "gauge", U64, wal_file_bytes, "Bytes of the WAL file"),
+	DB("litestream_total_wal_bytes", "counter", U64, captured_wal_bytes, "Bytes captured from the WAL"),
+	DB("litestream_shadow_wal_index", "gauge", U64, captured.index, "Current WAL index of the generation"),
+	DB("litestream_shadow_wal_size", "gauge", U64, spool_bytes,
+	   "Bytes in the spool that wait to be shipped"),
+	DB("litestream_sync_count", "counter", U64, steps, "Looks at the database with all that was due"),
+	DB("litestream_sync_error_count", "counter", U64, step_errors, "Those that failed"),
+	DB("litestream_sync_seconds", "counter", SECONDS, steps_us, "Time in them"),
+	DB_LABEL("litestream_checkpoint_count", "counter", U64, checkpoints.copies, PASSIVE,
+		 "Checkpoints by us; RESTART: those for which writers waited a moment"),
+	DB_LABEL("litestream_checkpoint_count", "counter", U64, checkpoints.forced, RESTART, NULL),
+	DB_LABEL("litestream_checkpoint_error_count", "counter", U64, checkpoints.refused, PASSIVE,
+		 "Checkpoints that could not be made because somebody was in the way"),
+	DB_LABEL("litestream_checkpoint_seconds", "counter", SECONDS, checkpoints.copy_us, PASSIVE,
+		 "Time in checkpoints"),
+	DB("walbrook_db_generations_begun", "counter", U64, generations_begun, "Generations begun"),
+	DB("walbrook_db_gaps", "counter", U64, gaps, "Times that continuity was lost"),
+	DB("walbrook_db_captured_commits", "counter", U64, captured_commits, "Commits captured"),
+	DB("walbrook_db_captured_frames", "counter", U64, captured_frames, "Frames captured"),
+	DB("walbrook_db_wal_restarts", "counter", U64, wal_restarts, "WAL indexes that began"),
+	DB("walbrook_db_wal_bytes", "gauge", U64, wal_bytes, "Bytes of the WAL through its last commit"),
+	DB("walbrook_db_walks", "counter", U64, checkpoints.walks,
+	   "Times that an application's own checkpoint was let through"),
+	DB("walbrook_db_longest_write_lock_seconds", "gauge", SECONDS, checkpoints.longest_hold_us,
+	   "Longest time that the write lock was held by us"),
+	DB("walbrook_db_spool_segments", "gauge", U64, spool_segments, "Segments in the spool"),
+	DB("walbrook_db_last_commit_timestamp_seconds", "gauge", WALL_SECONDS, commit_wall_us,
+	   "When the newest commit was seen"),
+	DB("walbrook_db_oldest_unshipped_seconds", "gauge", SECONDS, oldest_unshipped_age_us,
+	   "Age of the oldest commit that some replica lacks; 0: none"),
+};
+
+static const struct family of_replica[] = {
+	REPLICA("litestream_replica_wal_bytes", "counter", U64, wal_bytes,
+		"Bytes of WAL shipped, uncompressed"),
+	REPLICA("litestream_replica_wal_index", "gauge", U64, at.index, "WAL index of its position"),
+	REPLICA("litestream_replica_wal_offset", "gauge", U64, at.offset, "Offset of its position"),
+	REPLICA_LABEL("litestream_replica_validation_total", "counter", U64, validation.ok, "status=\"ok\"",
+		      "Restore drills"),
+	REPLICA_LABEL("litestream_replica_validation_total", "counter", U64, validation.failed,
+		      "status=\"error\"", NULL),
+	REPLICA("walbrook_replica_lag_seconds", "gauge", SECONDS, lag_us,
+		"Age of the oldest commit that is not there; 0: none"),
+	REPLICA("walbrook_replica_behind_bytes", "gauge", U64, behind_bytes,
+		"Bytes of WAL captured and not there"),
+	REPLICA("walbrook_replica_last_success_timestamp_seconds", "gauge", WALL_SECONDS, success_wall_us,
+		"When it last took something"),
+	REPLICA("walbrook_replica_errors", "counter", U64, errors, "Attempts that failed"),
+	REPLICA("walbrook_replica_last_error_timestamp_seconds", "gauge", WALL_SECONDS, error_wall_us,
+		"When one last failed"),
+	REPLICA("walbrook_replica_failing", "gauge", FLAG, failing, "Whether the last attempt failed"),
+	REPLICA("walbrook_replica_restorable", "gauge", FLAG, restorable,
+		"Whether it holds a snapshot of the current generation"),
+	REPLICA("walbrook_replica_objects", "counter", U64, objects, "Objects with WAL shipped"),
+	REPLICA("walbrook_replica_stored_bytes", "counter", U64, stored_bytes, "Their bytes, compressed"),
+	REPLICA("walbrook_replica_deleted", "counter", U64, deleted, "Objects deleted by retention"),
+	REPLICA("walbrook_replica_snapshots", "counter", U64, snapshots, "Snapshots written"),
+	REPLICA("walbrook_replica_snapshots_failed", "counter", U64, snapshots_failed, "Snapshots that failed"),
+	REPLICA("walbrook_replica_snapshot_timestamp_seconds", "gauge", WALL_SECONDS, snapshot_wall_us,
+		"When the newest snapshot was made"),
+	REPLICA("walbrook_replica_validation_timestamp_seconds", "gauge", WALL_SECONDS, validation.wall_us,
+		"When the last restore drill was"),
+};
+
+static int head(struct dyn *to, const char *name, const char *type, const char *help)
+{
+	return dyn_addf(to, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+}
+
+/* A label value: the format escapes backslash, quote and line feed. */
+static int label_value(struct dyn *to, const char *text)
+{
+	int rc = dyn_add(to, "\"", 1);
+	for (const char *c = text; rc == 0 && *c; c++) {
+		if (*c == '\\' || *c == '"')
+			rc = dyn_add(to, "\\", 1);
+		rc = rc < 0 ? rc : *c == '\n' ? dyn_add(to, "\\n", 2) : dyn_add(to, c, 1);
+	}
+	return rc < 0 ? rc : dyn_add(to, "\"", 1);
+}
+
+static int value(struct dyn *to, const struct family *f, const void *from)
+{
+	const char *at = (const char *)from + f->at;
+	switch (f->kind) {
+	case U64:
+		return dyn_addf(to, " %" PRIu64 "\n", *(const uint64_t *)(const void *)at);
+	case FLAG:
+		return dyn_addf(to, " %d\n", *(const bool *)(const void *)at);
+	case SECONDS:
+	case WALL_SECONDS:
+	default:
+		return dyn_addf(to, " %.6f\n", (double)*(const int64_t *)(const void *)at / 1e6);
+	}
+}
+
+static int family_head(struct dyn *to, const struct family *f)
+{
+	return f->help ? head(to, f->name, f->type, f->help) : 0;
+}
+
+static int sample_begin(struct dyn *to, const struct family *f, const char *db)
+{
+	if (dyn_addf(to, "%s{db=", f->name) < 0)
+		return -1;
+	return label_value(to, db);
+}
+
+static int sample_end(struct dyn *to, const struct family *f, const void *from)
+{
+	if (f->label && dyn_addf(to, ",%s", f->label) < 0)
+		return -1;
+	return dyn_add(to, "}", 1) < 0 ? -1 : value(to, f, from);
+}
+
+static int write_dbs(const struct picture *p, struct dyn *to)
+{
+	for (size_t k = 0; k < sizeof of_db / sizeof *of_db; k++) {
+		const struct family *f = &of_db[k];
+		if (family_head(to, f) < 0)
+			return -1;
+		for (size_t i = 0; i < p->dbs_n; i++)
+			if (sample_begin(to, f, p->dbs[i].path) < 0 || sample_end(to, f, &p->dbs[i]) < 0)
+				return -1;
+	}
+	if (head(to, "walbrook_db_state", "gauge", "1 for the state that the database is in") < 0)
+		return -1;
+	for (size_t i = 0; i < p->dbs_n; i++)
+		if (dyn_addf(to, "walbrook_db_state{db=") < 0 || label_value(to, p->dbs[i].path) < 0 ||
+		    dyn_addf(to, ",state=\"%s\"} 1\n", p->dbs[i].state_name) < 0)
+			return -1;
+	return 0;
+}
+
+static int write_replicas(const struct picture *p, struct dyn *to)
+{
+	for (size_t k = 0; k < sizeof of_replica / sizeof *of_replica; k++) {
+		const struct family *f = &of_replica[k];
+		if (family_head(to, f) < 0)
+			return -1;
+		for (size_t i = 0; i < p->replicas_n; i++)
+			if (sample_begin(to, f, p->dbs[p->owner[i]].path) < 0 || dyn_addf(to, ",name=") < 0 ||
+			    label_value(to, p->replicas[i].name) < 0 || sample_end(to, f, &p->replicas[i]) < 0)
+				return -1;
+	}
+	return 0;
+}
+
+/* What dashboards know of any process. */
+static int write_process(const struct picture *p, struct dyn *to)
+{
+	struct rusage u;
+	struct rlimit l;
+	long pages = 0, resident = 0, fds = 0;
+	FILE *f = fopen("/proc/self/statm", "re");
+	if (f && fscanf(f, "%ld %ld", &pages, &resident) != 2)
+		resident = 0;
+	if (f)
+		fclose(f);
+	DIR *d = opendir("/proc/self/fd");
+	while (d && readdir(d))
+		fds++;
+	if (d)
+		closedir(d);
+	getrusage(RUSAGE_SELF, &u);
+	getrlimit(RLIMIT_NOFILE, &l);
+	double cpu_s = (double)u.ru_utime.tv_sec + (double)u.ru_stime.tv_sec +
+		       (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
+	if (head(to, "process_cpu_seconds_total", "counter", "Time on processors") < 0 ||
+	    dyn_addf(to, "process_cpu_seconds_total %.2f\n", cpu_s) < 0 ||
+	    head(to, "process_resident_memory_bytes", "gauge", "Resident memory") < 0 ||
+	    dyn_addf(to, "process_resident_memory_bytes %ld\n", resident * sysconf(_SC_PAGESIZE)) < 0 ||
+	    head(to, "process_open_fds", "gauge", "Open file descriptors") < 0 ||
+	    dyn_addf(to, "process_open_fds %ld\n", fds > 3 ? fds - 3 : 0) < 0 ||
+	    head(to, "process_max_fds", "gauge", "Most file descriptors that may be open") < 0 ||
+	    dyn_addf(to, "process_max_fds %" PRIu64 "\n", (uint64_t)l.rlim_cur) < 0 ||
+	    head(to, "process_start_time_seconds", "gauge", "When the daemon started") < 0)
+		return -1;
+	return dyn_addf(to, "process_start_time_seconds %.3f\n", (double)p->daemon.started_wall_us / 1e6);
+}
+
+static int write_daemon(const struct picture *p, struct dyn *to)
+{
+	if (head(to, "walbrook_info", "gauge", "Always 1; the version is a label") < 0 ||
+	    dyn_addf(to, "walbrook_info{version=\"%s\"} 1\n", p->daemon.version) < 0 ||
+	    head(to, "walbrook_databases", "gauge", "Databases that are replicated") < 0)
+		return -1;
+	return dyn_addf(to, "walbrook_databases %zu\n", p->daemon.databases);
+}
+
+int metrics_write(const struct daemon *d, struct dyn *to)
+{
+	struct picture p;
+	if (picture_take(d, &p) < 0)
+		return -1;
+	int rc = write_daemon(&p, to) < 0 || write_dbs(&p, to) < 0 || write_replicas(&p, to) < 0 ||
+				 write_process(&p, to) < 0
+			 ? -1
+			 : 0;
+	picture_free(&p);
+	return rc;
+}
+
+/* ---- health ---- */
+
+bool metrics_health(const struct daemon *d, struct dyn *to)
+{
+	struct status_now now = status_now();
+	int64_t bound_us = d->conf->health_lag_us;
+	bool well = true;
+	for (size_t i = 0; i < d->n; i++) {
+		struct status_db s;
+		status_of_db(d->dbs[i], now, &s);
+		if (s.state == DB_BROKEN) {
+			dyn_addf(to, "%s: broken: %s\n", s.path, s.reason);
+			well = false;
+		} else if (bound_us > 0 && s.oldest_unshipped_age_us > bound_us) {
+			dyn_addf(to,
+				 "%s: a commit waits for %" PRId64 " s to be shipped to every replica%s%s\n",
+				 s.path, s.oldest_unshipped_age_us / 1000000, *s.reason ? ": " : "", s.reason);
+			well = false;
+		}
+	}
+	if (well)
+		dyn_addf(to, "ok\n");
+	return well;
+}
+
+/* ---- serving ---- */
+
+struct metrics {
+	struct daemon *d;
+	struct httpd *server;
+	struct loop_timer again;
+	bool said;
+};
+
+static void answer(void *arg, const struct httpd_request *q, struct httpd_answer *ret)
+{
+	struct metrics *m = arg;
+	ret->body.max = BODY_BYTES_MAX;
+	if (strcmp(q->path, "/metrics") == 0) {
+		ret->type = "text/plain; version=0.0.4; charset=utf-8";
+		if (metrics_write(m->d, &ret->body) < 0) {
+			dyn_free(&ret->body);
+			ret->status = 500;
+			ret->type = NULL;
+			dyn_addf(&ret->body, "no memory for the metrics\n");
+		}
+	} else if (strcmp(q->path, "/healthz") == 0) {
+		ret->status = metrics_health(m->d, &ret->body) ? 200 : 503;
+	} else {
+		ret->status = 404;
+		dyn_addf(&ret->body, "there are /metrics and /healthz here\n");
+	}
+}
+
+static void listen_or_wait(struct metrics *m)
+{
+	struct err e = ERR_INIT;
+	const char *addr = m->d->conf->addr;
+	if (httpd_open(m->d->en.loop, addr, answer, m, &m->server, &e) == 0) {
+		char url[HTTPD_HOST_BYTES + 64], host[HTTPD_HOST_BYTES];
+		unsigned port;
+		struct err ignore;
+		httpd_address(addr, host, &port, &ignore);
+		bool six = strchr(host, ':') != NULL;
+		snprintf(url, sizeof url, "http://%s%s%s:%u/metrics", six ? "[" : "",
+			 *host ? host : "localhost", six ? "]" : "", httpd_port(m->server));
+		log_info("serving metrics on", L_S("url", url));
+		return;
+	}
+	if (!m->said)
+		log_error("metrics are not served; trying again every 10 s", L_S("addr", addr),
+			  L_S("error", e.text));
+	m->said = true;
+	loop_timer_set(m->d->en.loop, &m->again, mono_us() + AGAIN_US);
+}
+
+static void try_again(struct loop_timer *t)
+{
+	listen_or_wait(OWNER_OF(t, struct metrics, again));
+}
+
+int metrics_open(struct daemon *d, struct metrics **ret, struct err *e)
+{
+	*ret = NULL;
+	if (!d->conf->addr || !*d->conf->addr)
+		return 0;
+	struct metrics *m = calloc(1, sizeof *m);
+	if (!m)
+		return err_set(e, ERR_FAIL, "no memory");
+	m->d = d;
+	m->again = (struct loop_timer){ .fire = try_again };
+	listen_or_wait(m);
+	*ret = m;
+	return 0;
+}
+
+void metrics_close(struct metrics *m)
+{
+	if (!m)
+		return;
+	loop_timer_cancel(m->d->en.loop, &m->again);
+	httpd_close(m->server);
+	free(m);
+}
