@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "conf/conf.h"
@@ -21,7 +22,7 @@
 
 struct replicate_flags {
 	const char *exec, *config;
-	bool no_expand_env;
+	bool no_expand_env, json;
 };
 
 #define AT(member) offsetof(struct replicate_flags, member)
@@ -29,6 +30,7 @@ struct replicate_flags {
 static const struct args_flag flags[] = {
 	{ "exec", ARGS_TEXT, AT(exec), "COMMAND",
 	  "run COMMAND beside replication and end with it, with its exit status", 0, 0 },
+	{ "json", ARGS_BOOL, AT(json), NULL, "write the log as JSON, as `logging: { type: json }` does", 0, 0 },
 	{ "config", ARGS_TEXT, AT(config), "FILE", "configuration; see below", 0, 0 },
 	{ "no-expand-env", ARGS_BOOL, AT(no_expand_env), NULL, "leave $NAME in the configuration as it stands",
 	  0, 0 },
@@ -106,6 +108,10 @@ static int run(int argc, char *const *argv, struct err *e, int *ret_exit)
 	rc = first < argc ? from_arguments(&f, argc - first, argv + first, &c, e) : from_file(&f, &c, e);
 	if (rc < 0)
 		return -1;
+	if (f.json) {
+		c->log_json = true;
+		log_setup(c->log_level, true, c->log_stdout ? STDOUT_FILENO : STDERR_FILENO);
+	}
 	rc = take_exec(f.exec, c, e);
 	if (rc == 0)
 		rc = check_usable(c, e);

@@ -19,6 +19,7 @@
 #include "cmd/cmd.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,6 +28,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "conf/conf.h"
 #include "conf/nearest.h"
@@ -37,7 +39,7 @@ struct restore_flags {
 	const char *output, *replica, *generation, *config;
 	struct args_hex index;
 	struct args_time timestamp;
-	bool if_db_not_exists, if_replica_exists, no_expand_env;
+	bool if_db_not_exists, if_replica_exists, no_expand_env, json;
 	int parallelism;
 };
 
@@ -60,6 +62,7 @@ static const struct args_flag flags[] = {
 	  "do nothing if there is no backup; exit code 0", 0, 0 },
 	{ "parallelism", ARGS_INT, AT(parallelism), "N", "objects fetched at the same time; default 8", 0,
 	  PARALLELISM_MAX },
+	{ "json", ARGS_BOOL, AT(json), NULL, "tell the result as JSON; docs/json.md tells the fields", 0, 0 },
 	{ "config", ARGS_TEXT, AT(config), "FILE", "configuration that names the database", 0, 0 },
 	{ "no-expand-env", ARGS_BOOL, AT(no_expand_env), NULL, "leave $NAME in the configuration as it stands",
 	  0, 0 },
@@ -99,12 +102,68 @@ static int check_flags(struct restore_flags *f, struct err *e)
 	return 0;
 }
 
+/* ---- the result as JSON (docs/json.md) ---- */
+
+static void print_skipped(const struct restore_flags *f, const char *reason, const char *output)
+{
+	if (!f->json)
+		return;
+	struct json j = JSON_TO_FILE(stdout, 1);
+	json_object(&j, NULL);
+	json_string(&j, "status", "skipped");
+	json_string(&j, "reason", reason);
+	json_string(&j, "path", output);
+	json_end(&j);
+	json_finish(&j);
+}
+
+static void print_failed(const struct err *e)
+{
+	struct json j = JSON_TO_FILE(stdout, 1);
+	json_object(&j, NULL);
+	json_string(&j, "status", "failed");
+	json_int(&j, "exit_code", err_exit_code(e->kind));
+	json_string(&j, "kind", err_kind_text(e->kind));
+	json_bool(&j, "retry", err_worth_retry(e->kind));
+	json_string(&j, "error", e->text);
+	json_end(&j);
+	json_finish(&j);
+}
+
+static void print_restored(const char *output, const struct restore_wish *w, const struct restore_result *r)
+{
+	char index[32];
+	struct json j = JSON_TO_FILE(stdout, 1);
+	snprintf(index, sizeof index, "%08" PRIx64, r->reached.index);
+	json_object(&j, NULL);
+	json_string(&j, "status", "restored");
+	json_string(&j, "path", output);
+	json_string(&j, "replica", r->source);
+	json_string(&j, "generation", r->generation.name);
+	json_string(&j, "index", index);
+	json_uint(&j, "offset", r->reached.offset);
+	if (w->by_time) {
+		json_time(&j, "timestamp", w->wall_us);
+		json_bool(&j, "exact", r->exact_time);
+	}
+	if (r->has_commit)
+		json_time(&j, "last_commit", r->commit_us);
+	json_uint(&j, "size", r->database_bytes);
+	json_uint(&j, "fetched_size", r->fetched_bytes);
+	json_uint(&j, "wal_size", r->wal_bytes);
+	json_uint(&j, "segments", r->segments);
+	json_double(&j, "elapsed_seconds", (double)r->elapsed_ms / 1000);
+	json_end(&j);
+	json_finish(&j);
+}
+
 /* 1: the output exists, and that is fine. */
 static int check_output(const struct restore_flags *f, const char *output, struct err *e)
 {
 	struct stat st;
 	if (f->if_db_not_exists && lstat(output, &st) == 0) {
 		log_info("database already exists, skipping", L_S("path", output));
+		print_skipped(f, "database exists", output);
 		return 1;
 	}
 	return restore_check_output(output, e);
@@ -115,10 +174,10 @@ static int check_output(const struct restore_flags *f, const char *output, struc
 static int single_replica(struct job *j, const char *text, struct err *e)
 {
 	if (!j->f.output)
-		return err_set(
-			e, ERR_USAGE,
-			"-o PATH is needed: \"%.200s\" says where the backup is, not where to restore it to",
-			text);
+		return err_set(e, ERR_USAGE,
+			       "output path required: -o PATH is needed, for \"%.200s\" says where the backup "
+			       "is, not where to restore it to",
+			       text);
 	if (j->f.replica)
 		log_warn("-replica has no meaning without a configured database", L_S("replica", j->f.replica));
 	if (conf_replica_from_text(text, &j->single, e) < 0) {
@@ -136,8 +195,9 @@ static int neither(const struct job *j, const char *path, const struct err *no_c
 			       "is %s. If the replica "
 			       "has yet to be made, name it by its URL, file://%s",
 			       path, no_conf->text, path);
-	err_set(e, ERR_CONFIG, "%s is neither a database of %s nor a directory with a replica", path,
-		j->conf->file);
+	err_set(e, ERR_CONFIG,
+		"database not found in config: %s is neither a database of %s nor a directory with a replica",
+		path, j->conf->file);
 	if (j->conf->dbs_n == 1)
 		return err_hint(e, "The database there is %s", j->conf->dbs[0].path);
 	struct nearest near = NEAREST_OF(path);
@@ -163,6 +223,8 @@ static int find_path(struct job *j, struct err *e)
 		*e = no_conf;
 		return -1;
 	}
+	if (j->conf && j->f.json) /* standard output is for the result */
+		log_setup(j->conf->log_level, j->conf->log_json, STDERR_FILENO);
 	j->db = j->conf ? conf_db_find(j->conf, path) : NULL;
 	if (j->db)
 		return 0;
@@ -174,8 +236,10 @@ static int find_source(struct job *j, struct err *e)
 	if (!url_like(j->argument))
 		return find_path(j, e);
 	if (j->f.config)
-		return err_set(e, ERR_USAGE,
-			       "either the URL of a replica or -config with the path of a database, not both");
+		return err_set(
+			e, ERR_USAGE,
+			"cannot specify a replica URL and the -config flag: give either the URL of a replica "
+			"or -config with the path of a database");
 	return single_replica(j, j->argument, e);
 }
 
@@ -199,8 +263,8 @@ static int source_add(struct job *j, struct conf_replica *r, struct err *e)
 
 static int no_such_replica(const struct job *j, struct err *e)
 {
-	err_set(e, ERR_USAGE, "-replica: the database %s has no replica named \"%.80s\"; it has", j->db->path,
-		j->f.replica);
+	err_set(e, ERR_USAGE, "-replica: replica \"%.80s\" not found for database \"%s\"; it has", j->f.replica,
+		j->db->path);
 	for (size_t i = 0; i < j->db->replicas_n; i++) {
 		size_t n = strlen(e->text);
 		snprintf(e->text + n, sizeof e->text - n, "%s %s", i ? "," : "", j->db->replicas[i].name);
@@ -366,12 +430,18 @@ static int restore(struct job *j, const char *output, struct err *e)
 	if (j->f.generation)
 		memcpy(w.generation.name, j->f.generation, sizeof w.generation.name);
 	catch_signals();
-	if (restore_run(j->sources, j->sources_n, &w, &r, e) < 0)
-		return skip_if_empty(j, e) ? 0 : -1;
+	if (restore_run(j->sources, j->sources_n, &w, &r, e) < 0) {
+		if (!skip_if_empty(j, e))
+			return -1;
+		print_skipped(&j->f, "no backup", output);
+		return 0;
+	}
 	log_info("database restored", L_S("path", output), L_S("replica", r.source),
 		 L_S("generation", r.generation.name),
 		 L_S("position", position_format(at, &r.generation, r.reached)), L_I("bytes", r.database_bytes),
 		 L_MS("elapsed", r.elapsed_ms));
+	if (j->f.json)
+		print_restored(output, &w, &r);
 	return 0;
 }
 
@@ -401,13 +471,16 @@ static int run(int argc, char *const *argv, struct err *e, int *ret_exit)
 	if (first == argc)
 		return err_set(
 			e, ERR_USAGE,
-			"what to restore is missing: give the path of a configured database, the URL of a "
-			"replica, or the directory of one");
+			"database path or replica URL required: what to restore is missing; give the path of a "
+			"configured database, the URL of a replica, or the directory of one");
 	if (argc - first > 1)
-		return err_set(e, ERR_USAGE, "restore takes one argument, but \"%.200s\" follows \"%.200s\"",
+		return err_set(e, ERR_USAGE,
+			       "too many arguments: restore takes one, but \"%.200s\" follows \"%.200s\"",
 			       argv[first + 1], argv[first]);
 	j.argument = argv[first];
 	rc = run_job(&j, e);
+	if (rc < 0 && j.f.json)
+		print_failed(e);
 	job_free(&j);
 	return rc;
 }

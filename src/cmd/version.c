@@ -1,22 +1,49 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * walbrook version: prints the version and a line feed. Its single source is the file VERSION. */
+ * walbrook version: prints the version and a line feed. Its single source is the file VERSION. With -json also
+ * the version of SQLite that it runs with, for a report of a fault. */
 #include "cmd/cmd.h"
 
+#include <sqlite3.h>
 #include <stdio.h>
 
-static const struct args_flag flags[] = { { 0 } };
+#include "base/json.h"
+
+struct version_flags {
+	bool json;
+};
+
+static const struct args_flag flags[] = {
+	{ "json", ARGS_BOOL, offsetof(struct version_flags, json), NULL,
+	  "print JSON; docs/json.md tells the fields", 0, 0 },
+	{ 0 },
+};
+
+static void print_json(void)
+{
+	struct json j = JSON_TO_FILE(stdout, 1);
+	json_object(&j, NULL);
+	json_string(&j, "name", "walbrook");
+	json_string(&j, "version", WALBROOK_VERSION);
+	json_string(&j, "sqlite", sqlite3_libversion());
+	json_end(&j);
+	json_finish(&j);
+}
 
 static int run(int argc, char *const *argv, struct err *e, int *ret_exit)
 {
+	struct version_flags f = { 0 };
 	int first;
 	(void)ret_exit;
-	int rc = command_args(&command_version, NULL, argc, argv, &first, e);
+	int rc = command_args(&command_version, &f, argc, argv, &first, e);
 	if (rc != 0)
 		return rc < 0 ? -1 : 0;
 	if (first < argc)
 		return err_set(e, ERR_USAGE, "version takes no argument, but \"%.80s\" is given", argv[first]);
-	puts(WALBROOK_VERSION);
+	if (f.json)
+		print_json();
+	else
+		puts(WALBROOK_VERSION);
 	return 0;
 }
 

@@ -232,7 +232,8 @@ static void stop_set(struct plan *p, const struct moment *m, const struct plan_o
 	const struct plan_object *last = &p->segments[p->segments_n - 1];
 	if (!m->has_floor || position_compare(last->at, m->floor) >= 0)
 		return;
-	p->exact_time = true;
+	p->exact_time = p->has_commit = true;
+	p->commit_us = m->floor_us;
 	bool ends_there = next && position_compare(next->at, m->floor) == 0;
 	bool known_after = m->has_ceiling && m->ceiling.index <= m->floor.index;
 	if (last->at.index == m->floor.index && !ends_there && (known_after || last->created_us > m->wall_us)) {

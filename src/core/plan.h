@@ -53,6 +53,8 @@ struct plan {
 			     index document is newer than the listing) */
 	struct position stop;
 	bool exact_time; /* by_time was answered from the index, not from object times */
+	bool has_commit; /* with exact_time: the last commit that belongs to the plan was made at commit_us */
+	int64_t commit_us;
 };
 
 /* Which generation answers the wish: the one with the newest object (not after the time, if by_time) among

@@ -462,6 +462,9 @@ static int execute(struct run *r, struct listing *l, const struct plan *p, struc
 	*ret = (struct failure){ .what = FAILED_OTHER };
 	r->result.source = l->source->name;
 	r->result.generation = l->plan.generation;
+	r->result.exact_time = p->exact_time;
+	r->result.has_commit = p->has_commit;
+	r->result.commit_us = p->commit_us;
 	return apply_plan(r, l, p, &snapshot, ret, e);
 }
 

@@ -50,6 +50,9 @@ struct restore_result {
 	uint64_t database_bytes, fetched_bytes, wal_bytes;
 	uint64_t segments;
 	int64_t elapsed_ms;
+	bool exact_time; /* by_time: the index told where to stop, not the times of the objects; */
+	bool has_commit; /* and then the last commit in the database was made at commit_us */
+	int64_t commit_us;
 };
 
 /* Chooses the best of n sources (the newest moment that fits the wish; a source that cannot be listed is logged
