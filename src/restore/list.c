@@ -60,7 +60,7 @@ static void stranger(struct folder *f, const struct store_entry *entry)
 	memcpy(key, f->prefix, n);
 	memcpy(key + n, entry->name, m);
 	key[n + m] = 0;
-	log_warn("restore: this name in the replica is not one of ours and is ignored", L_S("key", key),
+	log_warn("this name in the replica is not one of ours and is ignored", L_S("key", key),
 		 L_S("replica", f->store->label));
 }
 
@@ -69,7 +69,7 @@ static int folder_list(struct folder *f, store_list_fn *fn, struct err *e)
 	if (stop_check(e) < 0 || f->store->ops->list(f->store, f->prefix, fn, f, e) < 0)
 		return -1;
 	if (f->strangers > WARNINGS_MAX)
-		log_warn("restore: further names that are not ours are ignored", L_S("folder", f->prefix),
+		log_warn("further names that are not ours are ignored", L_S("folder", f->prefix),
 			 L_I("names", f->strangers - WARNINGS_MAX));
 	return 0;
 }
@@ -158,13 +158,19 @@ static int index_compare(const void *a, const void *b)
 int listing_read(struct listing *l, struct restore_source *source, const struct generation *g, bool warn,
 		 struct err *e)
 {
-	static const enum object_kind kinds[] = { OBJECT_SNAPSHOT, OBJECT_SEGMENT, OBJECT_INDEX };
+	return listing_read_kinds(l, source, g, ~0u, warn, e);
+}
+
+int listing_read_kinds(struct listing *l, struct restore_source *source, const struct generation *g,
+		       unsigned kinds, bool warn, struct err *e)
+{
+	static const enum object_kind all[] = { OBJECT_SNAPSHOT, OBJECT_SEGMENT, OBJECT_INDEX };
 	*l = (struct listing){ .source = source, .plan = { .generation = *g } };
-	for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+	for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
 		char prefix[OBJECT_KEY_BYTES];
-		struct folder f = { .store = source->store, .warn = warn, .listing = l, .kind = kinds[i] };
-		f.prefix = object_prefix(prefix, kinds[i], g);
-		if (folder_list(&f, object_entry, e) < 0) {
+		struct folder f = { .store = source->store, .warn = warn, .listing = l, .kind = all[i] };
+		f.prefix = object_prefix(prefix, all[i], g);
+		if (kinds & LIST_KIND(all[i]) && folder_list(&f, object_entry, e) < 0) {
 			listing_free(l);
 			return -1;
 		}
@@ -255,7 +261,7 @@ int list_doc_read(struct store *s, const struct generation *g, uint64_t index, s
 		return 0;
 	if (e->kind != ERR_DAMAGED && e->kind != ERR_FAIL)
 		return -1;
-	log_warn("restore: an index document cannot be used; the restore goes on without it", L_S("key", key),
+	log_warn("an index document cannot be used; without it times are those of the objects", L_S("key", key),
 		 L_S("reason", e->text));
 	return 0;
 }
@@ -358,13 +364,9 @@ static int docs_of_snapshots(struct listing *l, struct err *e)
 	return 0;
 }
 
-int listing_docs(struct listing *l, const struct plan_wish *w, struct err *e)
+/* What was read is what the plan may look at. */
+static int docs_offer(struct listing *l, struct err *e)
 {
-	docs_free(l);
-	if (l->doc_indexes_n == 0)
-		return 0;
-	if ((w->by_time && docs_around(l, w->wall_us, e) < 0) || docs_of_snapshots(l, e) < 0)
-		return -1;
 	if (l->docs_n == 0)
 		return 0;
 	const struct wal_index_doc **docs = calloc(l->docs_n, sizeof *docs);
@@ -375,4 +377,44 @@ int listing_docs(struct listing *l, const struct plan_wish *w, struct err *e)
 	l->plan.docs = docs;
 	l->plan.docs_n = l->docs_n;
 	return 0;
+}
+
+int listing_docs(struct listing *l, const struct plan_wish *w, struct err *e)
+{
+	docs_free(l);
+	if (l->doc_indexes_n == 0)
+		return 0;
+	if ((w->by_time && docs_around(l, w->wall_us, e) < 0) || docs_of_snapshots(l, e) < 0)
+		return -1;
+	return docs_offer(l, e);
+}
+
+/* The document of exactly this index, if there is one. */
+static int doc_at(struct listing *l, uint64_t index, struct err *e)
+{
+	struct wal_index_doc d;
+	if (has_doc(l, index) ||
+	    !bsearch(&index, l->doc_indexes, l->doc_indexes_n, sizeof index, index_compare))
+		return 0;
+	int rc = list_doc_read(l->source->store, &l->plan.generation, index, &d, e);
+	return rc > 0 ? doc_keep(l, &d, e) : rc;
+}
+
+/* The window begins with the lowest snapshot or, should that be a late one, the first commit behind its index;
+ * it ends with the commits of the last index. */
+int listing_docs_window(struct listing *l, struct err *e)
+{
+	struct position newest = { 0, 0 };
+	uint64_t lowest = UINT64_MAX;
+	docs_free(l);
+	for (size_t i = 0; i < l->plan.snapshots_n; i++)
+		if (l->plan.snapshots[i].at.index < lowest)
+			lowest = l->plan.snapshots[i].at.index;
+	if (l->doc_indexes_n == 0 || l->plan.snapshots_n == 0)
+		return 0;
+	if (doc_at(l, lowest, e) < 0 || doc_at(l, lowest + 1, e) < 0)
+		return -1;
+	if (listing_newest(l, &newest) && doc_at(l, newest.index, e) < 0)
+		return -1;
+	return docs_offer(l, e);
 }

@@ -35,8 +35,14 @@ void generations_free(struct generations *g);
 
 int listing_read(struct listing *l, struct restore_source *source, const struct generation *g, bool warn,
 		 struct err *e);
+/* The same, only the folders of some kinds: LIST_KIND(OBJECT_SEGMENT) | … */
+#define LIST_KIND(kind) (1u << (kind))
+int listing_read_kinds(struct listing *l, struct restore_source *source, const struct generation *g,
+		       unsigned kinds, bool warn, struct err *e);
 /* Reads the documents that the wish needs. */
 int listing_docs(struct listing *l, const struct plan_wish *w, struct err *e);
+/* Reads the documents that plan_window needs: three at most. */
+int listing_docs_window(struct listing *l, struct err *e);
 void listing_free(struct listing *l);
 
 /* The newest position at which a segment begins, false: none. */

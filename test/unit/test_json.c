@@ -270,5 +270,6 @@ int main(void)
 		cmocka_unit_test(test_lines),	    cmocka_unit_test(test_stream),
 		cmocka_unit_test(test_full_buffer), cmocka_unit_test(test_table),
 	};
-	return cmocka_run_group_tests(tests, NULL, clean);
+	cmocka_set_message_output(CM_OUTPUT_TAP);
+	return cmocka_run_group_tests_name("json", tests, NULL, clean);
 }
