@@ -22,14 +22,17 @@
  * Without documents that is all, and it is what 0.3.13 does.
  *
  * A snapshot is safe for a time if it was created by then, or if the floor lies in a later index (then all of
- * the WAL index that it may have bits of is replayed), and if no document shows a commit after that time in an
- * index before it. Without a floor the snapshot with the latest creation wins, as in 0.3.13; ties go to the
- * higher index.
+ * the WAL index that it may have bits of is replayed), or in its own index and behind the position from which
+ * its document calls it whole; and if no document shows a commit after that time in an index before it. (A
+ * document that marks no position belongs to a snapshot that is whole from the beginning of its index, or to
+ * one of 0.3.13 that was there before the first commit that the document knows.) Without a floor the snapshot
+ * with the latest creation wins, as in 0.3.13; ties go to the higher index.
  *
  * Failure: nothing that fits is ERR_NOTHING and says what there is; a hole is ERR_DAMAGED and says where. */
 #include "core/plan.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -120,7 +123,28 @@ static struct moment moment_of(const struct plan_listing *l, int64_t t_us)
 
 /* ---- snapshots ---- */
 
-static bool snapshot_fits(const struct plan_object *s, const struct plan_wish *w, const struct moment *m)
+/* From which position of its own index on the snapshot is whole, as the document of that index tells. false:
+ * there is no document, or it becomes whole only in a later index. */
+static bool whole_from(const struct plan_listing *l, uint64_t index, uint64_t *ret_offset)
+{
+	const struct wal_index_doc *d = doc_of(l, index);
+	if (!d || (d->snapshot_fuzzy && d->usable_from.index > index))
+		return false;
+	*ret_offset = d->snapshot_fuzzy && d->usable_from.index == index ? d->usable_from.offset : 0;
+	return true;
+}
+
+/* Is nothing in the snapshot newer than the floor, whatever the time of its object? */
+static bool snapshot_proven(const struct plan_listing *l, const struct plan_object *s, const struct moment *m)
+{
+	uint64_t offset;
+	if (!m->has_floor || m->floor.index != s->at.index)
+		return m->has_floor && m->floor.index > s->at.index;
+	return whole_from(l, s->at.index, &offset) && offset <= m->floor.offset;
+}
+
+static bool snapshot_fits(const struct plan_listing *l, const struct plan_object *s, const struct plan_wish *w,
+			  const struct moment *m)
 {
 	if (w->below && s->at.index >= w->below_index)
 		return false;
@@ -130,7 +154,7 @@ static bool snapshot_fits(const struct plan_object *s, const struct plan_wish *w
 		return true;
 	if (m->has_ceiling && m->ceiling.index < s->at.index)
 		return false;
-	return s->created_us <= w->wall_us || (m->has_floor && m->floor.index > s->at.index);
+	return s->created_us <= w->wall_us || snapshot_proven(l, s, m);
 }
 
 /* Is a the better snapshot for the wish? */
@@ -149,7 +173,7 @@ static const struct plan_object *snapshot_next(const struct plan_listing *l, con
 	const struct plan_object *best = NULL;
 	for (size_t i = 0; i < l->snapshots_n; i++) {
 		const struct plan_object *s = &l->snapshots[i];
-		if (!snapshot_fits(s, w, m) || (after && !snapshot_better(after, s, w, m)))
+		if (!snapshot_fits(l, s, w, m) || (after && !snapshot_better(after, s, w, m)))
 			continue;
 		if (!best || snapshot_better(s, best, w, m))
 			best = s;
@@ -321,6 +345,30 @@ static int64_t window_end(const struct plan_listing *l)
 	return commit > end ? commit : end;
 }
 
+/* The first commit of a document that can be reached from the lowest snapshot, whatever the time of its object.
+ */
+static bool first_reached(const struct plan_listing *l, const struct plan_object *lowest,
+			  const struct wal_index_doc *d, int64_t *ret_us)
+{
+	uint64_t offset = 0;
+	size_t i = 0;
+	if (!generation_equal(&d->generation, &l->generation) || d->index < lowest->at.index)
+		return false;
+	if (d->index == lowest->at.index && !whole_from(l, d->index, &offset))
+		return false;
+	const struct wal_index_doc *own = doc_of(l, lowest->at.index);
+	if (d->index > lowest->at.index && own && own->snapshot_fuzzy) {
+		if (own->usable_from.index > d->index)
+			return false;
+		offset = own->usable_from.index == d->index ? own->usable_from.offset : 0;
+	}
+	while (i < d->commits_n && d->commits[i].offset < offset)
+		i++;
+	if (i < d->commits_n)
+		*ret_us = d->commits[i].wall_us;
+	return i < d->commits_n;
+}
+
 bool plan_window(const struct plan_listing *l, int64_t *ret_first_us, int64_t *ret_last_us)
 {
 	const struct plan_object *lowest = snapshot_lowest(l);
@@ -331,10 +379,9 @@ bool plan_window(const struct plan_listing *l, int64_t *ret_first_us, int64_t *r
 		if (l->snapshots[i].created_us < first)
 			first = l->snapshots[i].created_us;
 	for (size_t i = 0; l->docs && i < l->docs_n; i++) {
-		const struct wal_index_doc *d = l->docs[i];
-		bool ours = generation_equal(&d->generation, &l->generation) && d->index > lowest->at.index;
-		if (ours && d->commits_n > 0 && d->commits[0].wall_us < first)
-			first = d->commits[0].wall_us;
+		int64_t us;
+		if (first_reached(l, lowest, l->docs[i], &us) && us < first)
+			first = us;
 	}
 	int64_t last = window_end(l);
 	*ret_first_us = first;
@@ -346,7 +393,7 @@ bool plan_window(const struct plan_listing *l, int64_t *ret_first_us, int64_t *r
 static int nothing_fits(const struct plan_listing *l, const struct plan_wish *w,
 			const struct plan_object *fuzzy, struct err *e)
 {
-	char want[TIME_TEXT_BYTES], have[TIME_TEXT_BYTES];
+	char want[TIME_TEXT_BYTES], have[TIME_TEXT_BYTES], until[TIME_TEXT_BYTES];
 	const char *g = l->generation.name;
 	int64_t first, last;
 	if (!plan_window(l, &first, &last))
@@ -354,17 +401,23 @@ static int nothing_fits(const struct plan_listing *l, const struct plan_wish *w,
 			e, ERR_NOTHING,
 			"generation %s has no snapshot, so nothing can be restored from its %zu segments", g,
 			l->segments_n);
-	if (fuzzy)
-		return err_set(e, ERR_NOTHING,
-			       "snapshot %08" PRIx64
-			       " of generation %s is whole only at a later moment than the one asked "
-			       "for, and there is no other one before it",
-			       fuzzy->at.index, g);
+	if (fuzzy) {
+		err_set(e, ERR_NOTHING,
+			"snapshot %08" PRIx64
+			" of generation %s is whole only at a later moment than the one asked "
+			"for, and there is no other one before it",
+			fuzzy->at.index, g);
+		return !w->by_time ? -1
+				   : err_hint(e, "The first moment that can be restored is %s, the last one %s",
+					      time_format(have, first, 6), time_format(until, last, 6));
+	}
 	if (w->by_time)
-		return err_set(
-			e, ERR_NOTHING,
-			"generation %s cannot be restored to %s: the first moment that can be restored is %s",
-			g, time_format(want, w->wall_us, 6), time_format(have, first, 6));
+		return err_set(e, ERR_NOTHING,
+			       "generation %s cannot be restored to %s: the first moment that can be restored "
+			       "is %s, the "
+			       "last one %s",
+			       g, time_format(want, w->wall_us, 6), time_format(have, first, 6),
+			       time_format(until, last, 6));
 	uint64_t lowest = snapshot_lowest(l)->at.index;
 	if (w->by_index && lowest > w->index)
 		return err_set(e, ERR_NOTHING,
@@ -410,26 +463,87 @@ static int64_t newest_until(const struct plan_listing *l, const struct moment *m
 	return m->has_floor && m->floor_us > newest ? m->floor_us : newest;
 }
 
+/* From when to when a generation can be restored. */
+struct window {
+	struct generation generation;
+	int64_t first_us, last_us;
+};
+
+static int window_compare(const void *a, const void *b)
+{
+	const struct window *x = a, *y = b;
+	if (x->first_us != y->first_us)
+		return x->first_us < y->first_us ? -1 : 1;
+	return strcmp(x->generation.name, y->generation.name);
+}
+
+/* The windows of all listings, in order of their beginning. A generation that several replicas hold is one, as
+ * long as any of them reaches. */
+static size_t windows_of(const struct plan_listing *l, size_t n, struct window *ret)
+{
+	size_t found = 0;
+	for (size_t i = 0; i < n; i++) {
+		struct window w = { .generation = l[i].generation };
+		size_t k = 0;
+		if (!plan_window(&l[i], &w.first_us, &w.last_us))
+			continue;
+		while (k < found && !generation_equal(&ret[k].generation, &w.generation))
+			k++;
+		if (k == found)
+			ret[found++] = w;
+		if (w.first_us < ret[k].first_us)
+			ret[k].first_us = w.first_us;
+		if (w.last_us > ret[k].last_us)
+			ret[k].last_us = w.last_us;
+	}
+	if (found > 0)
+		qsort(ret, found, sizeof *ret, window_compare);
+	return found;
+}
+
+/* Adds as many windows to the text as it has room for. */
+static int tell_windows(const struct window *w, size_t n, struct err *e)
+{
+	enum { SHOWN_MAX = 6 };
+	char text[ERR_TEXT_BYTES] = "", first[TIME_TEXT_BYTES], last[TIME_TEXT_BYTES];
+	size_t len = 0, shown = n < SHOWN_MAX ? n : SHOWN_MAX;
+	for (size_t i = 0; i < shown; i++)
+		len += (size_t)snprintf(text + len, sizeof text - len, "%s%s to %s (generation %s)",
+					i ? "; " : "", time_format(first, w[i].first_us, 6),
+					time_format(last, w[i].last_us, 6), w[i].generation.name);
+	if (n > shown)
+		snprintf(text + len, sizeof text - len, "; and %zu more that walbrook generations -json shows",
+			 n - shown);
+	return err_hint(e, "What can be restored: %s", text);
+}
+
+int plan_too_early(const struct plan_listing *l, size_t n, int64_t t_us, struct err *e)
+{
+	char want[TIME_TEXT_BYTES], have[TIME_TEXT_BYTES];
+	struct window *w = calloc(n ? n : 1, sizeof *w);
+	if (!w)
+		return err_set(e, ERR_FAIL, "no memory for the windows of %zu generations", n);
+	size_t found = windows_of(l, n, w);
+	if (found == 0)
+		err_set(e, ERR_NOTHING, "no backup found: none of the %zu generations has a snapshot", n);
+	else if (t_us >= w[0].first_us)
+		err_set(e, ERR_NOTHING, "no backup found for %s", time_format(want, t_us, 6));
+	else
+		err_set(e, ERR_NOTHING, "no backup found for %s: the first moment that can be restored is %s",
+			time_format(want, t_us, 6), time_format(have, w[0].first_us, 6));
+	if (found > 0)
+		tell_windows(w, found, e);
+	free(w);
+	return -1;
+}
+
 static int no_generation(const struct plan_listing *l, size_t n, const struct plan_wish *w, struct err *e)
 {
-	const struct plan_listing *oldest = NULL;
-	int64_t oldest_first = 0, first, last;
-	for (size_t i = 0; i < n; i++) {
-		if (plan_window(&l[i], &first, &last) && (!oldest || first < oldest_first)) {
-			oldest = &l[i];
-			oldest_first = first;
-		}
-	}
-	char want[TIME_TEXT_BYTES], have[TIME_TEXT_BYTES];
 	if (n == 0)
 		return err_set(e, ERR_NOTHING, "no backup found: there is no generation");
-	if (!oldest)
-		return err_set(e, ERR_NOTHING, "no backup found: none of the %zu generations has a snapshot",
-			       n);
-	return err_set(e, ERR_NOTHING,
-		       "no backup found for %s: the first moment that can be restored is %s (generation %s)",
-		       time_format(want, w->wall_us, 6), time_format(have, oldest_first, 6),
-		       oldest->generation.name);
+	if (w->by_time)
+		return plan_too_early(l, n, w->wall_us, e);
+	return err_set(e, ERR_NOTHING, "no backup found: none of the %zu generations has a snapshot", n);
 }
 
 int plan_choose_generation(struct plan_listing *l, size_t n, const struct plan_wish *w, struct err *e)

@@ -66,6 +66,10 @@ int plan_choose_generation(struct plan_listing *l, size_t n, const struct plan_w
  * ERR_DAMAGED: a hole that the listing shows (the text names generation, index, offset expected and found). */
 int plan_make(struct plan_listing *l, const struct plan_wish *w, struct plan *ret, struct err *e);
 
+/* The error for a time that no generation reaches back to: it tells from when to when each can be restored, as
+ * far as the documents in the listings go. ERR_NOTHING; returns -1. */
+int plan_too_early(const struct plan_listing *l, size_t n, int64_t t_us, struct err *e);
+
 /* First and last restorable moment of a generation (object times, or commit times where docs are there). false:
  * none. */
 bool plan_window(const struct plan_listing *l, int64_t *ret_first_us, int64_t *ret_last_us);

@@ -141,6 +141,19 @@ static int nothing_found(struct run *r, struct err *e)
 		       r->wish->generation.name, where);
 }
 
+/* No generation reaches back to the time: which windows are there, exactly? For that other documents are needed
+ * than for the choice; where they cannot be read the times of the objects stand for them. */
+static int too_early(struct run *r, struct candidates *c, struct plan_listing *l, struct err *e)
+{
+	for (size_t i = 0; i < c->n; i++) {
+		struct err unread = ERR_INIT;
+		if (listing_docs_window(&c->v[i], &unread) < 0)
+			log_debug("restore: index documents cannot be read", L_S("error", unread.text));
+		l[i] = c->v[i].plan;
+	}
+	return plan_too_early(l, c->n, r->wish->wall_us, e);
+}
+
 /* The place of the best candidate, or -1. Of equally good ones that of the first source wins, and
  * plan_choose_generation takes the last. */
 static int candidate_best(struct run *r, struct candidates *c, struct err *e)
@@ -164,6 +177,8 @@ static int candidate_best(struct run *r, struct candidates *c, struct err *e)
 		best = plan_choose_generation(l, n, &pw, e);
 		if (best >= 0)
 			best = (int)place[best];
+		else if (pw.by_time && e->kind == ERR_NOTHING)
+			too_early(r, c, l, e);
 	}
 	free(l);
 	free(place);

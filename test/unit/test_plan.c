@@ -395,20 +395,44 @@ static void test_by_commit_time(void **state)
 	world_free(&w);
 }
 
-/* Snapshots made later (or copied: times lost) serve if the stop lies in a later index than theirs. */
+/* Snapshots made later (or copied: times lost) serve if the stop lies in a later index than theirs, or where
+ * their document calls them whole. */
 static void test_snapshot_proven_by_documents(void **state)
 {
 	(void)state;
 	struct world w;
+	int64_t first, last;
 	documented(&w);
 	for (size_t i = 0; i < w.l.snapshots_n; i++)
 		w.snapshots[i].created_us = 5000 * (int64_t)SECOND;
 	expect_error(&w, by_time(78), ERR_NOTHING, "first moment that can be restored is 1970-01-01T00:01:19");
-	expect_plan(&w, by_time(80), 0, 12, pos(3, 4152));
+	expect_plan(&w, by_time(79), 3, 2, pos(3, 32));
+	expect_plan(&w, by_time(80), 3, 3, pos(3, 4152));
 	expect_stop(&w, true, pos(3, 8272), true);
 	expect_plan(&w, by_time(83), 3, 6, pos(4, 4152));
-	expect_plan(&w, by_time(86), 3, 9, pos(5, 4152)); /* not 5: it may hold what came after */
+	expect_plan(&w, by_time(86), 5, 3, pos(5, 4152));
 	expect_plan(&w, by_time(88), 5, 5, pos(6, 32));
+	w.docs[2].snapshot_fuzzy = true; /* index 5 */
+	w.docs[2].usable_from = pos(5, 8272);
+	expect_plan(&w, by_time(85), 3, 8, pos(5, 32));
+	expect_plan(&w, by_time(86), 5, 3, pos(5, 4152));
+	w.docs[2].usable_from = pos(5, 12392);
+	expect_plan(&w, by_time(86), 3, 9, pos(5, 4152)); /* not 5: it may hold what came after */
+	expect_plan(&w, by_time(87), 5, 3, pos(5, 4152));
+	w.docs[2].usable_from = pos(6, 4152);
+	expect_plan(&w, by_time(87), 3, 9, pos(5, 4152));
+	expect_plan(&w, by_time(88), 5, 5, pos(6, 32));
+	w.docs[0].snapshot_fuzzy = true; /* index 3; the snapshot of 0 has no document */
+	w.docs[0].usable_from = pos(4, 8272);
+	expect_plan(&w, by_time(80), 0, 12, pos(3, 4152));
+	expect_plan(&w, by_time(82), 0, 14, pos(4, 32));
+	expect_plan(&w, by_time(83), 3, 6, pos(4, 4152));
+	w.snapshots[0] = w.snapshots[1]; /* and now there is none of 0; the plan has sorted them */
+	assert_int_equal(w.snapshots[0].at.index, 3);
+	assert_true(plan_window(&w.l, &first, &last));
+	assert_int_equal(first, 83 * SECOND);
+	expect_error(&w, by_time(82), ERR_NOTHING,
+		     "The first moment that can be restored is 1970-01-01T00:01:23");
 	world_free(&w);
 }
 
@@ -662,6 +686,36 @@ static void test_window_is_true(void **state)
 	world_free(&w);
 }
 
+/* A time before everything: the error tells all windows, each generation once, in order. */
+static void test_windows_are_told(void **state)
+{
+	(void)state;
+	struct plan_object snapshots[9];
+	struct plan_listing l[9];
+	struct plan_wish wish = by_time(5);
+	struct err e = ERR_INIT;
+	for (unsigned i = 0; i < 9; i++) {
+		snapshots[i] = (struct plan_object){ { i, 0 }, 1, (100 - 10 * (int64_t)i) * SECOND };
+		l[i] = (struct plan_listing){ .snapshots = &snapshots[i], .snapshots_n = 1 };
+		snprintf(l[i].generation.name, sizeof l[i].generation.name, "%016x", i);
+	}
+	l[1].generation = l[0].generation; /* in a second replica */
+	assert_int_equal(plan_choose_generation(l, 2, &wish, &e), -1);
+	assert_int_equal(e.kind, ERR_NOTHING);
+	assert_string_equal(
+		e.text,
+		"no backup found for 1970-01-01T00:00:05.000000Z: the first moment that can be restored "
+		"is 1970-01-01T00:01:30.000000Z. What can be restored: 1970-01-01T00:01:30.000000Z to "
+		"1970-01-01T00:01:40.000000Z (generation 0000000000000000)");
+	assert_int_equal(plan_choose_generation(l, 9, &wish, &e), -1);
+	assert_non_null(strstr(e.text, "restored: 1970-01-01T00:00:20.000000Z to 1970-01-01T00:00:20.000000Z "
+				       "(generation 0000000000000008); 1970-01-01T00:00:30.000000Z to "));
+	assert_non_null(strstr(e.text, "(generation 0000000000000003); and 2 more"));
+	l[0].snapshots_n = 0;
+	assert_int_equal(plan_choose_generation(l, 1, &wish, &e), -1);
+	assert_non_null(strstr(e.text, "none of the 1 generations has a snapshot"));
+}
+
 /* ---- what 0.3.13 did: times and positions of fixtures v03/point-in-time ---- */
 
 /* Microseconds after 2026-11-21T01:51:00Z. */
@@ -748,6 +802,7 @@ int main(void)
 		cmocka_unit_test(test_choose_generation),
 		cmocka_unit_test(test_window),
 		cmocka_unit_test(test_window_is_true),
+		cmocka_unit_test(test_windows_are_told),
 		cmocka_unit_test(test_as_the_original),
 	};
 	cmocka_set_message_output(CM_OUTPUT_TAP);
