@@ -342,7 +342,10 @@ static int64_t window_end(const struct plan_listing *l)
 	if (!d || d->commits_n == 0 || d->end_offset <= last->at.offset)
 		return created_max(l->segments, l->segments_n, end);
 	int64_t commit = d->commits[d->commits_n - 1].wall_us;
-	return commit > end ? commit : end;
+	bool beyond = false; /* a snapshot of a later index: it may hold what no document tells of */
+	for (size_t i = 0; i < l->snapshots_n; i++)
+		beyond = beyond || l->snapshots[i].at.index > last->at.index;
+	return beyond && end > commit ? end : commit;
 }
 
 /* The first commit of a document that can be reached from the lowest snapshot, whatever the time of its object.

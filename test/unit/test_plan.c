@@ -653,8 +653,16 @@ static void test_window(void **state)
 		w.snapshots[i].created_us = (int64_t)(70 + 3 * w.snapshots[i].at.index) * SECOND;
 	assert_true(plan_window(&w.l, &first, &last));
 	assert_int_equal(first, 70 * SECOND);
-	assert_int_equal(last, 90 * SECOND); /* of the last commit */
-	w.docs[3].end_offset = 4152;	     /* the document is older than the last segment */
+	assert_int_equal(last, 90 * SECOND);	 /* of the last commit */
+	w.snapshots[2].created_us = 95 * SECOND; /* written after it, holds nothing more */
+	assert_true(plan_window(&w.l, &first, &last));
+	assert_int_equal(last, 90 * SECOND);
+	snapshot(&w, 7, 96); /* of a later index: it may hold more */
+	assert_true(plan_window(&w.l, &first, &last));
+	assert_int_equal(last, 96 * SECOND);
+	w.l.snapshots_n--;
+	w.snapshots[2].created_us = 85 * SECOND;
+	w.docs[3].end_offset = 4152; /* the document is older than the last segment */
 	assert_true(plan_window(&w.l, &first, &last));
 	assert_int_equal(last, 120 * SECOND);
 	world_free(&w);
