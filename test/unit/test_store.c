@@ -310,6 +310,27 @@ static void test_invisible_until_commit(void **state)
 	store_close(s);
 }
 
+/* What a slow upload needs is published while it goes on, and must not look younger. */
+static void test_time_of_publication(void **state)
+{
+	(void)state;
+	struct err e;
+	struct store *s = open_store("times");
+	struct store_put *p;
+	struct stat slow, quick;
+	assert_int_equal(s->ops->put_begin(s, SEGMENT, &p, &e), 0);
+	assert_int_equal(s->ops->put_write(p, (struct span){ (const uint8_t *)"slow", 4 }, &e), 0);
+	sleep_us(20000);
+	assert_int_equal(store_put_bytes(s, "quick", (struct span){ (const uint8_t *)"x", 1 }, &e), 0);
+	assert_int_equal(s->ops->put_commit(p, &e), 0);
+	assert_int_equal(stat(under("times/" SEGMENT), &slow), 0);
+	assert_int_equal(stat(under("times/quick"), &quick), 0);
+	assert_true(
+		slow.st_mtim.tv_sec > quick.st_mtim.tv_sec ||
+		(slow.st_mtim.tv_sec == quick.st_mtim.tv_sec && slow.st_mtim.tv_nsec >= quick.st_mtim.tv_nsec));
+	store_close(s);
+}
+
 static void test_stale_temp(void **state)
 {
 	struct store *s = open_store("stale");
@@ -714,6 +735,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_put_get),
 		cmocka_unit_test(test_keys),
 		cmocka_unit_test(test_invisible_until_commit),
+		cmocka_unit_test(test_time_of_publication),
 		cmocka_unit_test(test_stale_temp),
 		cmocka_unit_test(test_list),
 		cmocka_unit_test(test_root_not_a_directory),
