@@ -31,6 +31,8 @@ struct wal_index_doc {
 	struct position usable_from;
 	struct index_commit *commits; /* ascending by offset; owned, free with index_doc_free */
 	size_t commits_n, commits_cap;
+	int64_t stored_us; /* when its object was made, as the store tells; not in the bytes, set by who lists
+			    */
 };
 
 enum { INDEX_DOC_MAX_BYTES = 64 << 20 };

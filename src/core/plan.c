@@ -38,6 +38,9 @@
 
 #include "base/clock.h"
 
+/* A snapshot appears right behind the document that tells from where on it is whole. */
+enum { PUBLISH_US = 2000000 };
+
 static int object_compare(const void *a, const void *b)
 {
 	const struct plan_object *x = a, *y = b;
@@ -124,13 +127,15 @@ static struct moment moment_of(const struct plan_listing *l, int64_t t_us)
 /* ---- snapshots ---- */
 
 /* From which position of its own index on the snapshot is whole, as the document of that index tells. false:
- * there is no document, or it becomes whole only in a later index. */
-static bool whole_from(const struct plan_listing *l, uint64_t index, uint64_t *ret_offset)
+ * there is no document, or it becomes whole only in a later index, or the snapshot is newer than the document:
+ * then another program may have put it there, of which the document knows nothing. */
+static bool whole_from(const struct plan_listing *l, const struct plan_object *s, uint64_t *ret_offset)
 {
-	const struct wal_index_doc *d = doc_of(l, index);
-	if (!d || (d->snapshot_fuzzy && d->usable_from.index > index))
+	const struct wal_index_doc *d = doc_of(l, s->at.index);
+	if (!d || s->created_us > d->stored_us + PUBLISH_US ||
+	    (d->snapshot_fuzzy && d->usable_from.index > s->at.index))
 		return false;
-	*ret_offset = d->snapshot_fuzzy && d->usable_from.index == index ? d->usable_from.offset : 0;
+	*ret_offset = d->snapshot_fuzzy && d->usable_from.index == s->at.index ? d->usable_from.offset : 0;
 	return true;
 }
 
@@ -140,7 +145,7 @@ static bool snapshot_proven(const struct plan_listing *l, const struct plan_obje
 	uint64_t offset;
 	if (!m->has_floor || m->floor.index != s->at.index)
 		return m->has_floor && m->floor.index > s->at.index;
-	return whole_from(l, s->at.index, &offset) && offset <= m->floor.offset;
+	return whole_from(l, s, &offset) && offset <= m->floor.offset;
 }
 
 static bool snapshot_fits(const struct plan_listing *l, const struct plan_object *s, const struct plan_wish *w,
@@ -357,7 +362,7 @@ static bool first_reached(const struct plan_listing *l, const struct plan_object
 	size_t i = 0;
 	if (!generation_equal(&d->generation, &l->generation) || d->index < lowest->at.index)
 		return false;
-	if (d->index == lowest->at.index && !whole_from(l, d->index, &offset))
+	if (d->index == lowest->at.index && !whole_from(l, lowest, &offset))
 		return false;
 	const struct wal_index_doc *own = doc_of(l, lowest->at.index);
 	if (d->index > lowest->at.index && own && own->snapshot_fuzzy) {

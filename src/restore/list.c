@@ -141,6 +141,8 @@ static int object_entry(void *arg, const struct store_entry *entry, struct err *
 	case OBJECT_INDEX:
 		break;
 	}
+	if (object_add(&l->doc_objects, &l->doc_objects_n, &l->doc_objects_cap, &o, e) < 0)
+		return -1;
 	void *v = l->doc_indexes;
 	int rc = room(&v, l->doc_indexes_n, &l->doc_indexes_cap, sizeof *l->doc_indexes, e);
 	l->doc_indexes = v;
@@ -153,6 +155,11 @@ static int index_compare(const void *a, const void *b)
 {
 	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
 	return x < y ? -1 : x > y;
+}
+
+static int object_compare(const void *a, const void *b)
+{
+	return position_compare(((const struct plan_object *)a)->at, ((const struct plan_object *)b)->at);
 }
 
 int listing_read(struct listing *l, struct restore_source *source, const struct generation *g, bool warn,
@@ -177,6 +184,8 @@ int listing_read_kinds(struct listing *l, struct restore_source *source, const s
 	}
 	if (l->doc_indexes_n > 0)
 		qsort(l->doc_indexes, l->doc_indexes_n, sizeof *l->doc_indexes, index_compare);
+	if (l->doc_objects_n > 0)
+		qsort(l->doc_objects, l->doc_objects_n, sizeof *l->doc_objects, object_compare);
 	return 0;
 }
 
@@ -197,6 +206,7 @@ void listing_free(struct listing *l)
 	free(l->plan.snapshots);
 	free(l->plan.segments);
 	free(l->doc_indexes);
+	free(l->doc_objects);
 	*l = (struct listing){ 0 };
 }
 
@@ -276,6 +286,10 @@ static int doc_keep(struct listing *l, struct wal_index_doc *d, struct err *e)
 		index_doc_free(d);
 		return -1;
 	}
+	const struct plan_object wanted = { .at = { d->index, 0 } }, *o = NULL;
+	if (l->doc_objects_n > 0)
+		o = bsearch(&wanted, l->doc_objects, l->doc_objects_n, sizeof wanted, object_compare);
+	d->stored_us = o ? o->created_us : 0;
 	l->docs[l->docs_n++] = *d;
 	*d = (struct wal_index_doc){ 0 };
 	return 0;

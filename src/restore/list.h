@@ -20,6 +20,8 @@ struct listing {
 	size_t snapshots_cap, segments_cap;
 	uint64_t *doc_indexes; /* indexes that have a document, ascending */
 	size_t doc_indexes_n, doc_indexes_cap;
+	struct plan_object *doc_objects; /* the same documents as objects, ascending */
+	size_t doc_objects_n, doc_objects_cap;
 	struct wal_index_doc *docs; /* those that were read; plan.docs points at them */
 	size_t docs_n, docs_cap;
 };

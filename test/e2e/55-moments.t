@@ -44,7 +44,7 @@ start daemon replicate -config "$T/c.yml"
 daemon=$PID
 reap "$writer" 60
 is "$rc" 0 "the application ends"
-stop "$daemon"
+stop "$daemon" TERM 60
 is "$rc" 0 "everything is shipped"
 
 out=$(timeout -k 5 120 "$moments" check "$replica" "$T/log" "$check_secs" "$SEED" 2>&1)

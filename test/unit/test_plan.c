@@ -55,7 +55,8 @@ static struct wal_index_doc *doc(struct world *w, uint64_t index, uint64_t end_o
 				     .index = index,
 				     .page_bytes = 4096,
 				     .end_offset = end_offset,
-				     .ended = ended };
+				     .ended = ended,
+				     .stored_us = INT64_MAX / 2 };
 	w->doc_list[w->l.docs_n++] = d;
 	return d;
 }
@@ -422,6 +423,12 @@ static void test_snapshot_proven_by_documents(void **state)
 	w.docs[2].usable_from = pos(6, 4152);
 	expect_plan(&w, by_time(87), 3, 9, pos(5, 4152));
 	expect_plan(&w, by_time(88), 5, 5, pos(6, 32));
+	w.docs[2].usable_from = pos(5, 8272);
+	w.docs[2].stored_us = 4997 * (int64_t)SECOND; /* Litestream has put another snapshot there since */
+	expect_plan(&w, by_time(86), 3, 9, pos(5, 4152));
+	w.docs[2].stored_us = 4998 * (int64_t)SECOND;
+	expect_plan(&w, by_time(86), 5, 3, pos(5, 4152));
+	w.docs[2].usable_from = pos(6, 4152);
 	w.docs[0].snapshot_fuzzy = true; /* index 3; the snapshot of 0 has no document */
 	w.docs[0].usable_from = pos(4, 8272);
 	expect_plan(&w, by_time(80), 0, 12, pos(3, 4152));
