@@ -194,7 +194,9 @@ static bool walk_if_insisted(struct managed *m, int64_t now_us)
 static int64_t turn_changed(struct managed *m, uint64_t new_frames, int64_t now_us)
 {
 	bool enough = new_frames == 0 || new_frames >= BUSY_FRAMES || now_us - m->step_us >= BUSY_US;
-	if (enough || any_token(m, now_us)) {
+	/* Tokens are for what comes after a quiet time; a writer at full speed would spend them all at once. */
+	if (enough || (!m->busy && any_token(m, now_us))) {
+		m->busy = new_frames >= BUSY_FRAMES;
 		submit_step(m, now_us);
 		return 0;
 	}

@@ -135,6 +135,7 @@ struct managed {
 	bool out;   /* a step is */
 	bool ready; /* the first step is over: it is open, waits, or is broken */
 	bool walk, sweep, may_let_go, stepped_to_stop; /* the last two: on the way to the end */
+	bool busy;				       /* the last step was for a writer at full speed */
 	const char *begin; /* reason for a new generation that the next step is to begin */
 
 	bool opened;	     /* at least once */

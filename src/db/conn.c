@@ -16,6 +16,8 @@
 #include "base/file.h"
 #include "db/vfs.h"
 
+enum { WRITE_LOCK_SPINS = 100 }; /* some 50 us */
+
 static bool rc_busy(int rc)
 {
 	int primary = rc & 0xff;
@@ -136,28 +138,25 @@ void conn_end(struct conn *c)
 		sqlite3_exec(c->db, "ROLLBACK", NULL, NULL, NULL);
 }
 
-/* Tries often and briefly: beside a writer that never pauses the lock is free for some ten microseconds at a
- * time. */
-static int busy_until(void *arg, int tries)
-{
-	(void)tries;
-	if (mono_us() > *(int64_t *)arg)
-		return 0;
-	sleep_us(50);
-	return 1;
-}
-
-int conn_begin_write(struct conn *c, int64_t wait_us, struct err *e)
+/* Tries often and briefly: beside a writer that never pauses the lock is free for a few microseconds at a time.
+ */
+int conn_take_write(struct conn *c, int64_t wait_us, struct err *e)
 {
 	int64_t until_us = mono_us() + wait_us;
-	sqlite3_busy_handler(c->db, busy_until, &until_us);
-	int rc = sqlite3_exec(c->db, "BEGIN IMMEDIATE", NULL, NULL, NULL);
-	sqlite3_busy_handler(c->db, NULL, NULL);
-	if (rc == SQLITE_OK)
-		return 0;
-	conn_fail(c, rc, "cannot take the write lock", e);
-	conn_end(c);
-	return -1;
+	for (int i = 1; !vfs_take_write(c->file); i++) {
+		if (i % WRITE_LOCK_SPINS)
+			continue;
+		if (mono_us() > until_us)
+			return err_set(e, ERR_BUSY, "%s: the write lock is busy",
+				       sqlite3_db_filename(c->db, "main"));
+		sleep_us(50);
+	}
+	return 0;
+}
+
+void conn_drop_write(struct conn *c)
+{
+	vfs_drop_write(c->file);
 }
 
 int conn_passive(struct conn *c, struct err *e)

@@ -34,8 +34,10 @@ static inline bool conn_is_open(const struct conn *c)
 bool conn_reading(const struct conn *c);
 int conn_slot(const struct conn *c); /* 0…4, -1: not reading */
 
-/* The write lock for a short moment: waits at most wait_us. ERR_BUSY: not got. Given back with conn_end. */
-int conn_begin_write(struct conn *c, int64_t wait_us, struct err *e);
+/* The write lock for a short moment, without a transaction: waits at most wait_us. ERR_BUSY: not got. The
+ * connection is used for nothing else. */
+int conn_take_write(struct conn *c, int64_t wait_us, struct err *e);
+void conn_drop_write(struct conn *c);
 
 /* PASSIVE checkpoint: copies what nobody forbids. ERR_BUSY: another one is at work. */
 int conn_passive(struct conn *c, struct err *e);

@@ -41,7 +41,6 @@ enum {
 	BROKEN_RETRY_US = 60000000,
 	WALKED_LATELY_US = 60000000,
 	RETRY_MIN_US = 2000,
-	SHORT_HOLD_US = 4000,
 	BRAKE_FRAMES = 2500,
 	RETRY_MAX_US = 2000000,
 	BUSY_RETRY_US = 10000,
@@ -527,6 +526,16 @@ static int64_t brake_frames(const struct db *d)
 	return most < BRAKE_FRAMES ? most : BRAKE_FRAMES;
 }
 
+/* The length from which the WAL of a busy database is to be closed. Past an application's own automatic
+ * checkpoint (1,000 pages unless it says otherwise) every commit tries a checkpoint in vain, which costs more
+ * than a short hold; and while one is prepared a writer at full speed appends twice as much again. Holds that
+ * take long are no reason to wait: then the writer is further ahead next time, and they take longer still. */
+static int64_t busy_frames(const struct db *d)
+{
+	int64_t early = d->o.min_checkpoint_pages < 1000 ? d->o.min_checkpoint_pages : 1000;
+	return early * 3 / 10 > 0 ? early * 3 / 10 : 1;
+}
+
 static enum relay_result capture_latest(struct db *d, struct wal_index *h, struct err *e)
 {
 	uint8_t raw[WAL_INDEX_HEADER_BYTES];
@@ -542,7 +551,10 @@ static enum relay_result capture_latest(struct db *d, struct wal_index *h, struc
 	bool overdue = d->o.max_checkpoint_pages > 0 && h->mx_frame >= 2 * brake_frames(d) &&
 		       mono_us() >= d->retry_us && !d->frozen;
 	uint64_t budget = overdue ? CAPTURE_PIECE_BYTES : CAPTURE_BUDGET_BYTES;
-	return relay_capture(&d->relay, relay_conn(&d->relay), &d->cap, h, true, budget, e);
+	/* Of a long WAL more will come before it is let go: then it is synced together, before that and at the
+	 * latest when it is handed out. */
+	bool durable = h->mx_frame < busy_frames(d);
+	return relay_capture(&d->relay, relay_conn(&d->relay), &d->cap, h, durable, budget, e);
 }
 
 /* The spool is full, or could not be written for long, or the WAL is not a chain: stop capturing, let the WAL
@@ -616,17 +628,6 @@ static bool see(struct db *d, bool *ret_captured)
 
 enum let_go { LET_BE, LET_PARK, LET_ROUND, LET_FORCE };
 
-/* The length from which the WAL of a busy database is to be closed. Past an application's own automatic
- * checkpoint (1,000 pages unless it says otherwise) every commit tries a checkpoint in vain, which costs more
- * than a short hold; but where holds are long, because the disk is slow, fewer of them are better. */
-static int64_t busy_frames(const struct db *d)
-{
-	int64_t early = d->o.min_checkpoint_pages < 1000 ? d->o.min_checkpoint_pages : 1000;
-	if (d->relay.hold_us > SHORT_HOLD_US && d->o.max_checkpoint_pages * 3 / 4 > early)
-		early = d->o.max_checkpoint_pages * 3 / 4;
-	return early / 2 > 0 ? early / 2 : 1;
-}
-
 /* Whether, and how, the WAL is to be let go now. */
 static enum let_go decide(struct db *d, const struct db_order *order, int64_t now_us)
 {
@@ -656,8 +657,11 @@ static enum relay_result rounds(struct db *d, enum let_go what, struct err *e)
 {
 	enum relay_result rc = RELAY_OK;
 	bool reached;
+	/* Beside one that writes without pause rounds would only take time: one is part of a forced one. */
+	bool busy = d->o.max_checkpoint_pages > 0 && d->mx_frame >= busy_frames(d) &&
+		    mono_us() - d->changed_us < QUIET_US;
 	uint32_t before = UINT32_MAX;
-	for (int i = 0; what == LET_ROUND && i < 4; i++) {
+	for (int i = 0; what == LET_ROUND && !busy && i < 4; i++) {
 		rc = relay_round(&d->relay, &d->cap, true, true, e);
 		if (rc != RELAY_OK || !see(d, &reached) || d->mx_frame == d->backfill)
 			return rc;

@@ -329,10 +329,16 @@ static bool all_copied(struct conn *c)
 	return conn_index(c, raw, &h) && shm_backfill(c->shm) == h.mx_frame;
 }
 
-/* Steps 4 and 5, with the checkpoint lock in the holder's hand if it is to copy. */
-static enum relay_result copy_and_park(struct relay *r, bool copy, struct err *e)
+/* Steps 4 and 5, with the checkpoint lock in the holder's hand if it is to copy. Where only slot 0 is left to
+ * us a writer may begin the WAL anew: not before what was captured of it is durable. */
+static enum relay_result copy_and_park(struct relay *r, struct capture *c, bool copy, struct err *e)
 {
 	struct conn *hold = relay_conn(r), *other = &r->c[!r->holder];
+	if (conn_slot(other) == 0 && spool_sync(&c->spool, e) < 0) {
+		conn_drop_checkpoint(hold);
+		let(r, other);
+		return RELAY_FAIL;
+	}
 	let(r, hold);
 	r->holder = !r->holder;
 	if (conn_slot(other) == 0) {
@@ -357,6 +363,10 @@ static enum relay_result copy_and_park(struct relay *r, bool copy, struct err *e
 		let(r, hold);
 		return RELAY_OK;
 	}
+	if (spool_sync(&c->spool, e) < 0) {
+		let(r, hold);
+		return RELAY_FAIL;
+	}
 	let(r, other);
 	r->holder = !r->holder;
 	return RELAY_OK;
@@ -376,7 +386,7 @@ enum relay_result relay_round(struct relay *r, struct capture *c, bool copy, boo
 		let(r, other);
 		return RELAY_AGAIN;
 	}
-	return copy_and_park(r, copy, e);
+	return copy_and_park(r, c, copy, e);
 }
 
 static uint32_t backlog(struct relay *r)
@@ -390,28 +400,24 @@ static uint32_t backlog(struct relay *r)
 	return h.mx_frame > done ? h.mx_frame - done : 0;
 }
 
-/* Until little is left that is not copied, so that the hold of the write lock is short. */
-static enum relay_result bring_down(struct relay *r, struct capture *c, struct err *e)
-{
-	for (int i = 0; i < 3 && backlog(r) > SMALL_BACKLOG_FRAMES; i++) {
-		enum relay_result rc = relay_round(r, c, true, true, e);
-		if (rc != RELAY_OK || conn_slot(relay_conn(r)) == 0)
-			return rc;
-	}
-	return RELAY_OK;
-}
-
-/* A writer that we keep up with: all but the last few frames is copied, captured and synced before the lock is
- * taken. */
+/* A writer that we keep up with: all but the last few frames is captured, copied and synced before the lock is
+ * taken. The copy syncs the WAL with the checkpoint lock in hand, and the hold with the write lock: each finds
+ * most of it written already. What the round captures is not synced by it: its slot k keeps the WAL from
+ * beginning anew. */
 static enum relay_result before_hold(struct relay *r, struct capture *c, struct err *e)
 {
 	struct wal_index h;
-	enum relay_result rc = bring_down(r, c, e);
-	if (rc != RELAY_OK)
-		return rc;
-	if (conn_sync_db(relay_conn(r), e) < 0)
-		return RELAY_FAIL;
-	rc = capture_now(r, relay_conn(r), c, false, &h, e);
+	enum relay_result rc = RELAY_OK;
+	if (backlog(r) > SMALL_BACKLOG_FRAMES) {
+		if (conn_sync_wal(relay_conn(r), e) < 0)
+			return RELAY_FAIL;
+		rc = relay_round(r, c, true, false, e);
+		if (rc != RELAY_OK || conn_slot(relay_conn(r)) == 0)
+			return rc;
+		if (conn_sync_db(relay_conn(r), e) < 0)
+			return RELAY_FAIL;
+	}
+	rc = capture_now(r, relay_conn(r), c, true, &h, e);
 	if (rc == RELAY_OK && conn_sync_wal(relay_conn(r), e) < 0)
 		return RELAY_FAIL;
 	return rc;
@@ -430,7 +436,7 @@ static enum relay_result capture_braked(struct relay *r, struct capture *c, stru
 {
 	struct wal_index h;
 	for (int i = 0; i < BRAKE_SLICES; i++) {
-		if (conn_begin_write(&r->writer, WRITE_LOCK_WAIT_US, e) < 0)
+		if (conn_take_write(&r->writer, WRITE_LOCK_WAIT_US, e) < 0)
 			return busy_or_fail(e);
 		int64_t from_us = mono_us();
 		enum relay_result rc;
@@ -441,7 +447,7 @@ static enum relay_result capture_braked(struct relay *r, struct capture *c, stru
 			if (rc == RELAY_OK && (c->blind || capture_reached(c, &h)))
 				return RELAY_OK;
 		} while (rc == RELAY_OK && mono_us() - from_us < BRAKE_SLICE_US);
-		conn_end(&r->writer);
+		conn_drop_write(&r->writer);
 		note_hold(r, from_us);
 		if (rc != RELAY_OK)
 			return rc;
@@ -458,16 +464,13 @@ enum relay_result relay_forced(struct relay *r, struct capture *c, bool brake, s
 	enum relay_result rc = brake ? capture_braked(r, c, e) : before_hold(r, c, e);
 	if (rc != RELAY_OK)
 		return rc;
-	if (!brake && conn_begin_write(&r->writer, WRITE_LOCK_WAIT_US, e) < 0)
+	if (!brake && conn_take_write(&r->writer, WRITE_LOCK_WAIT_US, e) < 0)
 		return busy_or_fail(e);
 	int64_t from_us = mono_us();
-	/* What is captured here is written but synced only after the lock is free. A kill loses nothing; a loss
-	 * of power in between makes a gap, never a wrong chain, since the position on disk has not moved. */
 	rc = relay_round(r, c, true, false, e);
-	conn_end(&r->writer);
+	conn_drop_write(&r->writer);
 	int64_t held_us = mono_us() - from_us;
 	note_hold(r, from_us);
-	r->hold_us = (r->hold_us * 7 + held_us) / 8;
 	r->n.forced++;
 	log_debug("forced hold", L_S("db", r->path), L_I("held_us", held_us), L_I("brake", brake));
 	if (spool_sync(&c->spool, e) < 0)

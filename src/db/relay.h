@@ -37,7 +37,6 @@ struct relay {
 	bool walked_lately; /* the application checkpoints by itself */
 	int left[2];	    /* read slots >= 1 that we left last */
 	int shm_fd;	    /* for F_GETLK only; opened after SQLite did, closed after it closed */
-	int64_t hold_us;    /* running mean of the write lock's holds */
 	/* Only a test sets this: the guard is left out, to show that without it SQLite's WAL-reset bug hides
 	 * rows. */
 	bool test_without_guard;
@@ -63,8 +62,8 @@ enum relay_result relay_capture(struct relay *r, struct conn *conn, struct captu
 				const struct wal_index *h, bool durable, uint64_t budget_bytes, struct err *e);
 
 /* A round: the other one begins, capture reaches its snapshot, the holder lets go, copies if asked, and parks.
- * durable: what was captured is synced before the holder lets go (else the caller syncs before anything else).
- */
+ * durable: what was captured is synced before the holder lets go; else only before nothing but slot 0 is held,
+ * where a writer may begin the WAL anew. */
 enum relay_result relay_round(struct relay *r, struct capture *c, bool copy, bool durable, struct err *e);
 
 /* A round under a short write lock, so that the WAL ends although its writer never pauses. brake: the writer

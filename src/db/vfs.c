@@ -334,6 +334,19 @@ void vfs_drop_checkpoint(sqlite3_file *file)
 	v->keeps_checkpoint = false;
 }
 
+bool vfs_take_write(sqlite3_file *file)
+{
+	sqlite3_file *real = real_of(file);
+	return real->pMethods->xShmLock(real, SHM_WRITE, 1, SQLITE_SHM_LOCK | SQLITE_SHM_EXCLUSIVE) ==
+	       SQLITE_OK;
+}
+
+void vfs_drop_write(sqlite3_file *file)
+{
+	sqlite3_file *real = real_of(file);
+	real->pMethods->xShmLock(real, SHM_WRITE, 1, SQLITE_SHM_UNLOCK | SQLITE_SHM_EXCLUSIVE);
+}
+
 int vfs_read_slot(sqlite3_file *file)
 {
 	unsigned held = ((struct vfs_file *)(void *)file)->shared >> SHM_READ0;

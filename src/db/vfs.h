@@ -34,4 +34,10 @@ void vfs_unblock_slot(sqlite3_file *file, int slot);
 bool vfs_take_checkpoint(sqlite3_file *file);
 void vfs_drop_checkpoint(sqlite3_file *file); /* if it is still kept */
 
+/* The write lock of the WAL itself, without a transaction of SQLite around it: one system call a try, so that
+ * the moment between two commits of a writer that never pauses is met. The connection must do nothing else
+ * meanwhile. */
+bool vfs_take_write(sqlite3_file *file);
+void vfs_drop_write(sqlite3_file *file);
+
 #endif
