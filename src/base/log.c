@@ -8,17 +8,30 @@
  * contains a space, `=`, `"`, a control or another unprintable character. JSON: one object with time, level,
  * msg and the attributes; durations are "1.5s" in text and whole nanoseconds in JSON.
  *
+ * Once log_collapse was called, warnings and errors that repeat are not all written (base/repeat.h tells
+ * which): two are the same when message and strings are, whatever the numbers. A line says with repeated=N how
+ * many like it were left out before it; the end of a series that was left out follows as a line of its own,
+ * when it has been quiet for ten minutes and something is logged, or at log_flush.
+ *
+ * When the journal reads what we write, each text line begins with its priority (<3>), which the journal takes
+ * off; JSON lines do not, so that they stay JSON whoever reads them.
+ *
  * Failure modes: a line that is too long is cut inside the string that does not fit ("…" marks the place) and
  * the attributes behind it are left out; the JSON stays valid. A log that cannot be written is nobody's error:
  * the line is lost. errno is kept. */
 #include "base/log.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/repeat.h"
 
 /* What is kept free for the end of a line that is cut: the mark, quote, brace and line feed. */
 enum { LINE_BYTES = 4096, LINE_END_BYTES = 8 };
@@ -31,15 +44,28 @@ struct line {
 
 static struct {
 	enum log_level least;
-	bool json;
+	bool json, collapse;
 	int fd;
-} config = { .least = LOG_INFO, .fd = STDERR_FILENO };
+	_Atomic int journal; /* what is behind fd: 1 the journal, 0 not, -1 not looked at yet */
+} config = { .least = LOG_INFO, .fd = STDERR_FILENO, .journal = -1 };
+
+static pthread_mutex_t repeats_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct repeats repeats;
 
 void log_setup(enum log_level least, bool json, int fd)
 {
 	config.least = least;
 	config.json = json;
 	config.fd = fd;
+	config.journal = -1;
+}
+
+void log_collapse(bool on)
+{
+	pthread_mutex_lock(&repeats_lock);
+	config.collapse = on;
+	memset(&repeats, 0, sizeof repeats);
+	pthread_mutex_unlock(&repeats_lock);
 }
 
 bool log_enabled(enum log_level level)
@@ -121,9 +147,10 @@ static bool needs_quotes(const char *s)
 /* One character as an escape, or as it is. Invalid bytes: \xNN in text, U+FFFD in JSON. */
 static void put_char(struct line *l, const char *s, size_t n, uint32_t c, bool json)
 {
-	static const char named[] = "\b\t\n\f\r\"\\", letters[] = "btnfr\"\\";
+	/* JSON has no \a and no \v. */
+	static const char named[] = "\a\v\b\t\n\f\r\"\\", letters[] = "avbtnfr\"\\";
 	char esc[16];
-	const char *at = n == 1 && c ? strchr(named, (int)c) : NULL;
+	const char *at = n == 1 && c ? strchr(json ? named + 2 : named, (int)c) : NULL;
 	if (n == 0)
 		snprintf(esc, sizeof esc, json ? "\\ufffd" : "\\x%02x", (unsigned)(unsigned char)*s);
 	else if (at)
@@ -230,28 +257,157 @@ static void put_attr(struct line *l, const struct log_attr *a, bool json)
 		l->n = start;
 }
 
+/* JOURNAL_STREAM is DEVICE:INODE of what the service manager connected us with. */
+static bool look_for_journal(void)
+{
+	const char *text = getenv("JOURNAL_STREAM");
+	unsigned long long dev, ino;
+	struct stat st;
+	return text && sscanf(text, "%llu:%llu", &dev, &ino) == 2 && fstat(config.fd, &st) == 0 &&
+	       st.st_dev == dev && st.st_ino == ino;
+}
+
+static bool to_journal(void)
+{
+	if (config.journal < 0)
+		config.journal = look_for_journal();
+	return config.journal;
+}
+
+static const struct {
+	const char *name, *priority;
+} levels[] = {
+	[LOG_DEBUG] = { "DEBUG", "<7>" },
+	[LOG_INFO] = { "INFO", "<6>" },
+	[LOG_WARN] = { "WARN", "<4>" },
+	[LOG_ERROR] = { "ERROR", "<3>" },
+};
+
+static void put_head(struct line *l, enum log_level level, const char *msg, bool json)
+{
+	char time[TIME_TEXT_BYTES];
+	l->n = 0;
+	l->full = false;
+	time_format(time, wall_us(), json ? 6 : 3);
+	if (!json && to_journal())
+		put_text(l, levels[level].priority);
+	put_text(l, json ? "{\"time\":\"" : "time=");
+	put_text(l, time);
+	put_text(l, json ? "\",\"level\":\"" : " level=");
+	put_text(l, levels[level].name);
+	put_text(l, json ? "\",\"msg\":" : " msg=");
+	put_string(l, msg, json);
+}
+
+static void write_out(struct line *l, bool json)
+{
+	ssize_t rc;
+	put_end(l, json ? "}\n" : "\n");
+	do
+		rc = write(config.fd, l->b, l->n);
+	while (rc < 0 && errno == EINTR);
+}
+
+/* ---- what repeats ---- */
+
+static uint64_t key_of(const char *msg, const struct log_attr *attrs, unsigned long n)
+{
+	uint64_t key = repeat_key(0, msg);
+	for (unsigned long i = 0; i < n; i++) {
+		if (attrs[i].type != LOG_A_STR)
+			continue;
+		key = repeat_key(key, attrs[i].key);
+		key = repeat_key(key, attrs[i].str ? attrs[i].str : "");
+	}
+	return key;
+}
+
+/* A slot keeps the message, a zero byte, and as many whole attributes, ready to be written, as find room. */
+static void keep_text(struct repeat *slot, const char *msg, const char *attrs, size_t n)
+{
+	size_t at = strnlen(msg, sizeof slot->text / 2);
+	memcpy(slot->text, msg, at);
+	slot->text[at++] = 0;
+	memcpy(slot->text + at, attrs, n);
+	slot->text[at + n] = 0;
+}
+
+static size_t room_for(const char *msg)
+{
+	return REPEAT_TEXT_BYTES - 2 - strnlen(msg, REPEAT_TEXT_BYTES / 2);
+}
+
+static void write_last(const struct repeat *p)
+{
+	struct line l;
+	char msg[REPEAT_TEXT_BYTES], last[TIME_TEXT_BYTES];
+	bool json = config.json;
+	snprintf(msg, sizeof msg, "last of a series: %.*s", REPEAT_TEXT_BYTES / 2, p->text);
+	time_format(last, wall_us() - (mono_us() - p->seen_us), 0);
+	const struct log_attr more[] = { L_I("repeated", p->unsaid), L_S("last", last) };
+	put_head(&l, LOG_INFO, msg, json);
+	put_text(&l, p->text + strlen(p->text) + 1);
+	put_attr(&l, &more[0], json);
+	put_attr(&l, &more[1], json);
+	write_out(&l, json);
+}
+
+void log_flush(void)
+{
+	struct repeat over;
+	int saved = errno;
+	pthread_mutex_lock(&repeats_lock);
+	while (config.collapse && repeat_over(&repeats, mono_us(), true, &over))
+		write_last(&over);
+	pthread_mutex_unlock(&repeats_lock);
+	errno = saved;
+}
+
+/* false: it is one of a series and not written now. */
+static bool comes_now(const char *msg, const struct log_attr *attrs, unsigned long n, struct repeat **ret_slot,
+		      uint64_t *ret_unsaid)
+{
+	struct repeat lost;
+	bool now = repeat_comes(&repeats, key_of(msg, attrs, n), mono_us(), ret_slot, ret_unsaid, &lost);
+	if (lost.key)
+		write_last(&lost);
+	return now;
+}
+
+static void write_line(enum log_level level, const char *msg, const struct log_attr *attrs, unsigned long n,
+		       uint64_t unsaid, struct repeat *slot)
+{
+	struct line l;
+	bool json = config.json;
+	put_head(&l, level, msg, json);
+	size_t begin = l.n, whole = 0;
+	for (unsigned long i = 0; i < n && !l.full; i++) {
+		put_attr(&l, &attrs[i], json);
+		if (!l.full && l.n - begin <= room_for(msg))
+			whole = l.n - begin;
+	}
+	if (slot)
+		keep_text(slot, msg, l.b + begin, whole);
+	const struct log_attr repeated = L_I("repeated", unsaid);
+	if (unsaid && !l.full)
+		put_attr(&l, &repeated, json);
+	write_out(&l, json);
+}
+
 void log_write(enum log_level level, const char *msg, const struct log_attr *attrs, unsigned long n)
 {
-	static const char *const names[] = { "DEBUG", "INFO", "WARN", "ERROR" };
 	int saved = errno;
-	struct line l;
-	char time[TIME_TEXT_BYTES];
-	bool json = config.json;
-	l.n = 0;
-	l.full = false;
-	time_format(time, wall_us(), json ? 6 : 3);
-	put_text(&l, json ? "{\"time\":\"" : "time=");
-	put_text(&l, time);
-	put_text(&l, json ? "\",\"level\":\"" : " level=");
-	put_text(&l, names[level]);
-	put_text(&l, json ? "\",\"msg\":" : " msg=");
-	put_string(&l, msg, json);
-	for (unsigned long i = 0; i < n && !l.full; i++)
-		put_attr(&l, &attrs[i], json);
-	put_end(&l, json ? "}\n" : "\n");
-	ssize_t rc;
-	do
-		rc = write(config.fd, l.b, l.n);
-	while (rc < 0 && errno == EINTR);
+	if (!config.collapse) {
+		write_line(level, msg, attrs, n, 0, NULL);
+	} else {
+		struct repeat *slot = NULL, over;
+		uint64_t unsaid = 0;
+		pthread_mutex_lock(&repeats_lock);
+		while (repeat_over(&repeats, mono_us(), false, &over))
+			write_last(&over);
+		if (level < LOG_WARN || comes_now(msg, attrs, n, &slot, &unsaid))
+			write_line(level, msg, attrs, n, unsaid, slot);
+		pthread_mutex_unlock(&repeats_lock);
+	}
 	errno = saved;
 }

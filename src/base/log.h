@@ -45,6 +45,11 @@ struct log_attr {
 
 /* Before threads start. fd is borrowed (1 or 2). Default: info, text, standard error. */
 void log_setup(enum log_level least, bool json, int fd);
+/* Warnings and errors that repeat are collapsed from now on (or not): log.c tells how. For programs that run
+ * long; whoever switches it on calls log_flush before the end. */
+void log_collapse(bool on);
+/* Writes how often those were repeated that were left out since. */
+void log_flush(void);
 bool log_enabled(enum log_level level);
 void log_write(enum log_level level, const char *msg, const struct log_attr *attrs, unsigned long n);
 
