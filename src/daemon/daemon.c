@@ -52,7 +52,7 @@ static void run_due(void *arg)
 		return;
 	}
 	if (!broken)
-		stop_start_command(d);
+		command_turn(d);
 	if (d->en.marked)
 		loop_wake(d->en.loop);
 	if (d->en.stopping && stop_finished(d) && pool_out(d->en.pool) == 0)
@@ -110,6 +110,7 @@ static void close_all(struct daemon *d)
 		watcher_free(d->en.watcher);
 	if (d->en.loop) {
 		loop_timer_cancel(d->en.loop, &d->deadline);
+		service_close(d);
 		signals_close(&d->signals);
 		loop_free(d->en.loop);
 	}
@@ -117,23 +118,28 @@ static void close_all(struct daemon *d)
 
 int daemon_run(const struct conf *c, struct err *e, int *ret_exit)
 {
-	struct daemon d = { .conf = c, .why = e, .started_wall_us = wall_us() };
+	struct daemon d = { .conf = c, .why = e, .started_wall_us = wall_us(), .service.to.fd = -1 };
 	int rc = -1;
 	*ret_exit = 0;
 	if (c->dbs_n == 0)
 		return err_set(e, ERR_CONFIG, "%s: no databases are configured (key dbs)",
 			       c->file ? c->file : "command line");
+	child_remember_start();
 	raise_limits();
 	signals_block();
+	command_init(&d);
 	srand48((long)mono_us() ^ getpid());
 	log_info("walbrook", L_S("version", WALBROOK_VERSION), L_I("databases", c->dbs_n));
 	stop_init(&d);
 	if (open_engine(&d, e) == 0 && set_open(&d, e) == 0 && metrics_open(&d, &d.metrics, e) == 0) {
 		loop_before_sleep(d.en.loop, run_due, &d);
 		loop_wake(d.en.loop);
+		service_open(&d);
 		rc = loop_run(d.en.loop, e);
 		if (d.broken)
 			rc = -1;
+		if (rc == 0)
+			stop_judge(&d);
 		log_info("stopped", L_I("status", rc < 0 ? err_exit_code(e->kind) : d.status));
 	}
 	*ret_exit = d.status;

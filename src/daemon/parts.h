@@ -6,7 +6,15 @@
 
 #include "daemon/managed.h"
 #include "rt/child.h"
+#include "rt/notify.h"
 #include "rt/signals.h"
+
+/* Who started us and wants to know how we are (service.c). */
+struct service {
+	struct notify to;
+	struct loop_timer look, watchdog;
+	char status[200]; /* that was told last */
+};
 
 struct daemon {
 	const struct conf *conf;
@@ -21,8 +29,12 @@ struct daemon {
 	bool broken; /* all are, from the start */
 	struct err *why;
 	bool child_started, child_ended;
-	int64_t told_us; /* when the first signal came */
+	bool begun, killed;    /* begun: all is ready; killed: the command, by us */
+	int64_t started_us;    /* monotonic, as is the next */
+	int64_t told_us;       /* when the last signal that wants us to stop came; 0: none */
+	size_t first_captures; /* so many databases from dbs[0] on have had theirs */
 	int status;
+	struct service service;
 	struct dir_watch *dirs;
 	size_t dirs_n;
 	struct metrics *metrics; /* NULL: no addr */
@@ -33,10 +45,25 @@ int set_open(struct daemon *d, struct err *e);
 void set_close(struct daemon *d);
 void set_everything_changed(void *daemon); /* notifications were lost: all are looked at */
 
-/* stop.c: from the first wish to stop to the end; the command of -exec, whose end is such a wish. */
+/* stop.c: from the first wish to stop to the end. */
 void stop_init(struct daemon *d);
 void stop_on_signal(void *daemon, int signo);
+void stop_begin(struct daemon *d, const char *why);
 bool stop_finished(const struct daemon *d); /* all is shipped and let go, the command has ended */
-void stop_start_command(struct daemon *d);  /* once every database had its first step */
+void stop_judge(struct daemon *d); /* at the end: says what is owed, and makes the status of it if it is 0 */
+
+/* command.c: the command of -exec, and the moment when all is ready. */
+void command_init(struct daemon *d); /* between signals_block and signals_open */
+void command_turn(struct daemon *d); /* starts it once every database had its first capture */
+bool command_runs(const struct daemon *d);
+void command_reap(struct daemon *d);
+void command_forward(struct daemon *d, int signo);
+
+/* service.c: what the service manager is told. Nothing happens when there is none. */
+void service_open(struct daemon *d);
+void service_ready(struct daemon *d); /* also ends a reload */
+void service_reloading(struct daemon *d);
+void service_stopping(struct daemon *d);
+void service_close(struct daemon *d);
 
 #endif

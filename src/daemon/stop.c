@@ -1,12 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The end of the daemon, and the command of -exec, whose end is a wish to stop as a signal is.
+ * The end of the daemon: signals, the deadline, and what is said when something is left.
  *
- * Happy path: a signal (forwarded to the command, if there is one, whose end is then waited for) sets
- * `stopping`: each database takes a last step, ships what it has, lets go.
+ * Happy path: a signal is a wish to stop. It goes to the command, if one runs, whose end is waited for while
+ * replication goes on. Then `stopping` is set: each database takes a last step, ships what it has, lets go.
  *
- * Failure modes: the deadline passes, or a second signal comes (we end at once and say what was not shipped);
- * the command cannot be started (we stop, with its reason as the status). */
+ *   1st signal   the command gets it (once: not when the terminal gave it to both)
+ *   2nd          the command is killed; what it committed is still captured and shipped
+ *   2nd or 3rd   no command runs any more: we end at once
+ *   deadline     shutdown-timeout after the wish the command is killed; as long after its end we end
+ *
+ * The status is the command's. If that is 0, or there is none: 0 when everything that was committed is on the
+ * replicas, 8 when room was missing for it, 10 when time was, else that of the first broken database.
+ *
+ * Failure modes: the deadline passes, or signals insist: what is not captured or not shipped is said, by
+ * database and replica. */
 #include <signal.h>
 #include <stdlib.h>
 
@@ -14,81 +22,179 @@
 #include "base/log.h"
 #include "daemon/parts.h"
 
-enum { STOP_DEADLINE_US = 30000000, SAME_WISH_US = 100000 };
+enum { SAME_WISH_US = 100000 };
 
-static void begin_stop(struct daemon *d, const char *why)
+static void set_deadline(struct daemon *d)
+{
+	if (d->conf->shutdown_timeout_us > 0)
+		loop_timer_set(d->en.loop, &d->deadline, mono_us() + d->conf->shutdown_timeout_us);
+}
+
+void stop_begin(struct daemon *d, const char *why)
 {
 	if (d->en.stopping)
 		return;
 	log_info("stopping: capturing and shipping what is left", L_S("reason", why));
 	d->en.stopping = true;
-	loop_timer_set(d->en.loop, &d->deadline, mono_us() + STOP_DEADLINE_US);
+	set_deadline(d);
+	service_stopping(d);
 	for (size_t i = 0; i < d->n; i++)
 		managed_mark(d->dbs[i]);
 }
 
-static void say_unshipped(struct daemon *d)
+/* ---- what is owed ---- */
+
+/* Not captured to its end; a gap is that, too. Its state is the job's while one is out. */
+static bool lacks_capture(const struct managed *m)
 {
-	for (size_t i = 0; i < d->n; i++) {
-		if (!d->dbs[i]->finished && !d->dbs[i]->stepped_to_stop && !d->dbs[i]->out)
-			log_error("not everything was captured; the next start goes on or begins a new "
-				  "generation",
-				  L_S("db", d->dbs[i]->conf->path), L_S("error", d->dbs[i]->db.why.text));
-		for (size_t k = 0; !d->dbs[i]->finished && k < d->dbs[i]->ships_n; k++)
-			if (!ship_done(&d->dbs[i]->ships[k]))
-				log_error("not everything was shipped; what is missing waits in the spool",
-					  L_S("db", d->dbs[i]->conf->path),
-					  L_S("replica", d->dbs[i]->ships[k].r.name),
-					  L_S("error", d->dbs[i]->ships[k].e.text));
+	return !m->out && (m->state == DB_GAP || (!m->finished && !m->stepped_to_stop));
+}
+
+static enum err_kind worse(enum err_kind a, enum err_kind b)
+{
+	static const enum err_kind order[] = { ERR_SPACE, ERR_DEADLINE };
+	for (size_t i = 0; i < sizeof order / sizeof *order; i++)
+		if (a == order[i] || b == order[i])
+			return order[i];
+	return a == ERR_NONE ? b : a;
+}
+
+static enum err_kind owed_by(struct managed *m)
+{
+	enum err_kind kind = m->finished ? ERR_NONE : ERR_DEADLINE;
+	if (m->out)
+		return ERR_DEADLINE;
+	if (m->state == DB_BROKEN)
+		kind = worse(kind, m->db.why.kind);
+	if (lacks_capture(m))
+		kind = worse(kind, m->db.why.kind == ERR_SPACE ? ERR_SPACE : ERR_DEADLINE);
+	for (size_t k = 0; !m->finished && k < m->ships_n; k++) {
+		const struct shipper *s = &m->ships[k];
+		if (s->job == SHIP_NONE && !ship_done(s) && s->e.kind == ERR_SPACE)
+			kind = ERR_SPACE;
 	}
+	return kind;
+}
+
+static void say_owed(struct managed *m)
+{
+	if (lacks_capture(m))
+		log_error("not everything was captured; the next start goes on, or begins a new generation",
+			  L_S("db", m->conf->path), L_S("error", m->db.why.text));
+	else if (!m->out && m->state == DB_BROKEN)
+		log_error("this database was not replicated", L_S("db", m->conf->path),
+			  L_S("error", m->db.why.text));
+	for (size_t k = 0; !m->finished && k < m->ships_n; k++) {
+		const struct shipper *s = &m->ships[k];
+		if (!ship_done(s))
+			log_error("not everything was shipped; what is missing waits in the spool for the next "
+				  "start",
+				  L_S("db", m->conf->path), L_S("replica", s->r.name),
+				  L_S("error", s->job == SHIP_NONE ? s->e.text : "an upload is under way"));
+	}
+}
+
+void stop_judge(struct daemon *d)
+{
+	enum err_kind kind = ERR_NONE;
+	for (size_t i = 0; i < d->n; i++) {
+		say_owed(d->dbs[i]);
+		kind = worse(kind, owed_by(d->dbs[i]));
+	}
+	if (d->status == 0)
+		d->status = err_exit_code(kind);
+}
+
+/* ---- from the wish to the end ---- */
+
+static void kill_command(struct daemon *d)
+{
+	d->killed = true;
+	child_signal(&d->child, SIGKILL);
+	set_deadline(d);
+}
+
+static void give_up(struct daemon *d)
+{
+	if (command_runs(d))
+		log_error("ending, and the command still runs", L_I("pid", d->child.pid));
+	loop_stop(d->en.loop);
 }
 
 static void deadline_passed(struct loop_timer *t)
 {
 	struct daemon *d = OWNER_OF(t, struct daemon, deadline);
-	say_unshipped(d);
-	d->status = err_exit_code(ERR_DEADLINE);
-	loop_stop(d->en.loop);
+	if (command_runs(d) && !d->killed) {
+		log_error("the command has not ended in time: killing it",
+			  L_MS("shutdown_timeout", d->conf->shutdown_timeout_us / 1000));
+		kill_command(d);
+		return;
+	}
+	log_error("the time for stopping is over",
+		  L_MS("shutdown_timeout", d->conf->shutdown_timeout_us / 1000));
+	give_up(d);
 }
 
-static void reap(struct daemon *d)
+/* Only after the first one: was it asked for again? Some senders (timeout, a terminal and a wrapper) deliver
+ * one wish twice. */
+static void insist(struct daemon *d)
 {
-	if (!d->child_started || d->child_ended || !child_ended(&d->child))
+	int64_t now_us = mono_us();
+	if (now_us - d->told_us < SAME_WISH_US)
 		return;
-	d->child_ended = true;
-	d->status = d->child.exit_code;
-	log_info("the command has ended", L_I("status", d->status));
-	begin_stop(d, "the command has ended");
-	managed_mark(d->dbs[0]);
+	d->told_us = now_us;
+	if (command_runs(d) && !d->killed) {
+		log_warn("signal received again: killing the command; another one ends walbrook at once");
+		kill_command(d);
+		return;
+	}
+	log_warn("signal received again: ending at once");
+	give_up(d);
+}
+
+static const char *name_of(int signo)
+{
+	return signo == SIGTERM	  ? "SIGTERM"
+	       : signo == SIGINT  ? "SIGINT"
+	       : signo == SIGQUIT ? "SIGQUIT"
+				  : "the terminal was closed";
+}
+
+static void wish_to_stop(struct daemon *d, int signo)
+{
+	if (d->told_us) {
+		insist(d);
+		return;
+	}
+	d->told_us = mono_us();
+	if (!command_runs(d)) {
+		stop_begin(d, name_of(signo));
+		return;
+	}
+	log_info("signal received: waiting for the command to end", L_S("reason", name_of(signo)));
+	command_forward(d, signo);
+	set_deadline(d);
+	service_stopping(d);
 }
 
 void stop_on_signal(void *daemon, int signo)
 {
 	struct daemon *d = daemon;
-	if (signo == SIGCHLD) {
-		reap(d);
-		return;
+	switch (signo) {
+	case SIGCHLD:
+		command_reap(d);
+		break;
+	case SIGUSR1:
+	case SIGUSR2:
+		command_forward(d, signo);
+		break;
+	case SIGHUP:
+		if (d->signals.from_terminal) /* it was closed */
+			wish_to_stop(d, signo);
+		break;
+	default:
+		wish_to_stop(d, signo);
 	}
-	if (signo != SIGTERM && signo != SIGINT)
-		return;
-	/* Some senders (timeout, a terminal and a wrapper) deliver one wish twice. */
-	if (d->told_us && mono_us() - d->told_us < SAME_WISH_US)
-		return;
-	if (d->told_us) {
-		log_warn("second signal: ending at once");
-		say_unshipped(d);
-		d->status = err_exit_code(ERR_DEADLINE);
-		loop_stop(d->en.loop);
-		return;
-	}
-	d->told_us = mono_us();
-	if (d->child_started && !d->child_ended) {
-		log_info("signal received, forwarding it to the command", L_I("signal", signo));
-		child_signal(&d->child, signo);
-		loop_timer_set(d->en.loop, &d->deadline, mono_us() + STOP_DEADLINE_US);
-		return;
-	}
-	begin_stop(d, signo == SIGTERM ? "SIGTERM" : "SIGINT");
 }
 
 bool stop_finished(const struct daemon *d)
@@ -96,31 +202,7 @@ bool stop_finished(const struct daemon *d)
 	for (size_t i = 0; i < d->n; i++)
 		if (!d->dbs[i]->finished)
 			return false;
-	return !d->child_started || d->child_ended || !d->child.pid;
-}
-
-static bool all_ready(const struct daemon *d)
-{
-	for (size_t i = 0; i < d->n; i++)
-		if (!d->dbs[i]->ready)
-			return false;
-	return true;
-}
-
-void stop_start_command(struct daemon *d)
-{
-	struct err e;
-	char **argv = NULL;
-	if (!d->conf->exec || d->child_started || d->en.stopping || !all_ready(d))
-		return;
-	d->child_started = true;
-	if (child_split(d->conf->exec, &argv, &e) < 0 || child_start(&d->child, argv, &e) < 0) {
-		log_error("the command cannot be started", L_S("error", e.text));
-		d->child_ended = true;
-		d->status = err_exit_code(e.kind);
-		begin_stop(d, "the command cannot be started");
-	}
-	child_argv_free(argv);
+	return !command_runs(d);
 }
 
 void stop_init(struct daemon *d)

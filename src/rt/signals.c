@@ -10,30 +10,40 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-static sigset_t before; /* empty until signals_block */
+static sigset_t before;	 /* empty until signals_block */
+static sigset_t ours;	 /* come as events */
+static sigset_t ignored; /* of these: we were started to ignore them */
 static bool pipe_was_ignored;
 
-static sigset_t ours(void)
+static void take(int signo)
 {
-	sigset_t set;
-	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGHUP);
-	sigaddset(&set, SIGCHLD);
-	return set;
+	struct sigaction old;
+	sigaddset(&ours, signo);
+	if (sigaction(signo, NULL, &old) == 0 && old.sa_handler == SIG_IGN)
+		sigaddset(&ignored, signo);
 }
 
 void signals_block(void)
 {
-	sigset_t set = ours();
 	struct sigaction ignore = { .sa_handler = SIG_IGN }, old;
-	sigprocmask(SIG_BLOCK, &set, &before);
+	sigemptyset(&ours);
+	sigemptyset(&ignored);
+	take(SIGTERM);
+	take(SIGINT);
+	take(SIGHUP);
+	take(SIGCHLD);
+	sigprocmask(SIG_BLOCK, &ours, &before);
 	if (sigaction(SIGPIPE, &ignore, &old) == 0)
 		pipe_was_ignored = old.sa_handler == SIG_IGN;
 	/* An ignored SIGCHLD (inherited) would make children vanish without a status. */
 	struct sigaction dfl = { .sa_handler = SIG_DFL };
 	sigaction(SIGCHLD, &dfl, NULL);
+}
+
+void signals_block_also(int signo)
+{
+	take(signo);
+	sigprocmask(SIG_BLOCK, &ours, NULL);
 }
 
 const sigset_t *signals_mask_before(void)
@@ -51,16 +61,19 @@ static void on_ready(struct loop_fd *f, uint32_t events)
 	struct signals *s = (struct signals *)(void *)((char *)f - offsetof(struct signals, fd));
 	struct signalfd_siginfo info;
 	(void)events;
-	if (read(f->fd, &info, sizeof info) == (ssize_t)sizeof info) /* one a turn: the handler may close s */
-		s->on_signal(s->arg, (int)info.ssi_signo);
+	if (read(f->fd, &info, sizeof info) != (ssize_t)sizeof info) /* one a turn: the handler may close s */
+		return;
+	int signo = (int)info.ssi_signo;
+	s->from_terminal = info.ssi_code == SI_KERNEL;
+	if (!s->from_terminal || !sigismember(&ignored, signo))
+		s->on_signal(s->arg, signo);
 }
 
 int signals_open(struct signals *s, struct loop *l, void (*on_signal)(void *arg, int signo), void *arg,
 		 struct err *e)
 {
-	sigset_t set = ours();
 	*s = (struct signals){ .loop = l, .on_signal = on_signal, .arg = arg };
-	s->fd = (struct loop_fd){ .fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK), .ready = on_ready };
+	s->fd = (struct loop_fd){ .fd = signalfd(-1, &ours, SFD_CLOEXEC | SFD_NONBLOCK), .ready = on_ready };
 	if (s->fd.fd < 0)
 		return err_sys(e, errno, "cannot receive signals");
 	if (loop_fd_add(l, &s->fd, EPOLLIN, e) == 0)

@@ -13,6 +13,8 @@
 
 /* In main, before any thread is made. */
 void signals_block(void);
+/* One more signal that is to come as an event; between signals_block and signals_open. */
+void signals_block_also(int signo);
 /* How we were started: for children. */
 const sigset_t *signals_mask_before(void);
 bool signals_pipe_was_ignored(void);
@@ -23,6 +25,9 @@ struct signals {
 	/* Several signals of one kind may come as one: on SIGCHLD ask every child. */
 	void (*on_signal)(void *arg, int signo);
 	void *arg;
+	/* During on_signal: a terminal sent it (Ctrl-C, hang-up), so all of its process group have got it. One
+	 * that we were started to ignore (nohup, & in a script) does not come then; a person's kill does. */
+	bool from_terminal;
 };
 
 int signals_open(struct signals *s, struct loop *l, void (*on_signal)(void *arg, int signo), void *arg,
