@@ -67,11 +67,23 @@ static int from_file(const struct replicate_flags *f, struct conf **ret, struct 
 	return -1;
 }
 
+/* A command that cannot be split is said before anything is touched. */
+static int check_exec(const struct conf *c, struct err *e)
+{
+	char **words;
+	if (!c->exec)
+		return 0;
+	if (child_split(c->exec, &words, e) < 0)
+		return err_wrap(e, "%s: exec", c->file ? c->file : "configuration");
+	child_argv_free(words);
+	return 0;
+}
+
 static int take_exec(const char *exec, struct conf *c, struct err *e)
 {
 	char *copy;
 	if (!exec)
-		return 0;
+		return check_exec(c, e);
 	if (exec[strspn(exec, " \t\r\n")] == 0)
 		return err_set(e, ERR_USAGE,
 			       "-exec is empty; give it a command such as -exec \"myapp -listen :8080\"");

@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -27,7 +28,7 @@ static bool had_first_capture(struct managed *m, int64_t waited_us)
 		return false;
 	switch (m->state) {
 	case DB_WAITING:
-		return waited_us > LOCKED_FOR_US || (!m->out && m->db.why.kind == ERR_NOTHING);
+		return waited_us > LOCKED_FOR_US || m->seen.why_kind == ERR_NOTHING;
 	case DB_BROKEN:
 	case DB_GAP:
 		return true;
@@ -57,7 +58,7 @@ static void say_who_is_not_captured(struct daemon *d)
 		if (m->state == DB_WAITING || m->state == DB_BROKEN || m->state == DB_GAP)
 			log_warn("the command starts although this database is not replicated yet",
 				 L_S("db", m->conf->path), L_S("state", db_state_name(m->state)),
-				 L_S("reason", m->out ? "" : m->db.why.text));
+				 L_S("reason", m->seen.why));
 	}
 }
 
@@ -111,9 +112,11 @@ void command_reap(struct daemon *d)
 
 void command_forward(struct daemon *d, int signo)
 {
-	if (d->signals.from_terminal && child_shares_group(&d->child))
-		return; /* it has got it as we have */
-	child_signal(&d->child, signo);
+	/* What a terminal sends goes to the whole process group; only its hang-up goes to the leader of the
+	 * session alone. */
+	bool got = child_shares_group(&d->child) && (signo != SIGHUP || getsid(0) != getpid());
+	if (!d->signals.from_terminal || !got)
+		child_signal(&d->child, signo);
 }
 
 void command_init(struct daemon *d)

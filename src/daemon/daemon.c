@@ -110,6 +110,7 @@ static void close_all(struct daemon *d)
 		watcher_free(d->en.watcher);
 	if (d->en.loop) {
 		loop_timer_cancel(d->en.loop, &d->deadline);
+		loop_timer_cancel(d->en.loop, &d->summary);
 		service_close(d);
 		signals_close(&d->signals);
 		loop_free(d->en.loop);
@@ -135,11 +136,13 @@ int daemon_run(const struct conf *c, struct err *e, int *ret_exit)
 		loop_before_sleep(d.en.loop, run_due, &d);
 		loop_wake(d.en.loop);
 		service_open(&d);
+		summary_start(&d);
 		rc = loop_run(d.en.loop, e);
 		if (d.broken)
 			rc = -1;
 		if (rc == 0)
 			stop_judge(&d);
+		log_flush();
 		log_info("stopped", L_I("status", rc < 0 ? err_exit_code(e->kind) : d.status));
 	}
 	*ret_exit = d.status;

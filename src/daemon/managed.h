@@ -90,6 +90,9 @@ struct shipper {
 	struct ship_validation validation;
 	int64_t validate_us;   /* monotonic: the next one is due; 0: not known yet */
 	bool validate_refused; /* said that it cannot be done */
+	struct {
+		uint64_t objects, stored_bytes, errors;
+	} told; /* in the last summary */
 };
 
 enum snap_phase { SNAP_NONE, SNAP_WANTED, SNAP_COPY, SNAP_COPIED, SNAP_SHIP, SNAP_PUBLISH };
@@ -147,6 +150,9 @@ struct managed {
 	int64_t took_us;	/* the last step; the job's while it is out */
 	int64_t behind_wall_us; /* since when frames wait to be captured; 0: they do not */
 	uint64_t steps_begun;
+	struct {
+		uint64_t commits, wal_bytes, errors;
+	} told;			 /* in the last summary */
 	struct sync_wait *syncs; /* those who wait until all is shipped */
 
 	struct loop_timer timer;

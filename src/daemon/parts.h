@@ -35,6 +35,7 @@ struct daemon {
 	size_t first_captures; /* so many databases from dbs[0] on have had theirs */
 	int status;
 	struct service service;
+	struct loop_timer summary;
 	struct dir_watch *dirs;
 	size_t dirs_n;
 	struct metrics *metrics; /* NULL: no addr */
@@ -65,5 +66,9 @@ void service_ready(struct daemon *d); /* also ends a reload */
 void service_reloading(struct daemon *d);
 void service_stopping(struct daemon *d);
 void service_close(struct daemon *d);
+
+/* summary.c: one line an hour. It also begins to collapse what repeats in the log. */
+void summary_start(struct daemon *d);
+void summary_say(struct daemon *d); /* what was counted since the last one; memory only */
 
 #endif

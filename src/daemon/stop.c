@@ -44,10 +44,10 @@ void stop_begin(struct daemon *d, const char *why)
 
 /* ---- what is owed ---- */
 
-/* Not captured to its end; a gap is that, too. Its state is the job's while one is out. */
+/* Not captured to its end; a gap is that, too. */
 static bool lacks_capture(const struct managed *m)
 {
-	return !m->out && (m->state == DB_GAP || (!m->finished && !m->stepped_to_stop));
+	return m->state == DB_GAP || (!m->finished && !m->stepped_to_stop);
 }
 
 static enum err_kind worse(enum err_kind a, enum err_kind b)
@@ -59,15 +59,13 @@ static enum err_kind worse(enum err_kind a, enum err_kind b)
 	return a == ERR_NONE ? b : a;
 }
 
-static enum err_kind owed_by(struct managed *m)
+static enum err_kind owed_by(const struct managed *m)
 {
 	enum err_kind kind = m->finished ? ERR_NONE : ERR_DEADLINE;
-	if (m->out)
-		return ERR_DEADLINE;
 	if (m->state == DB_BROKEN)
-		kind = worse(kind, m->db.why.kind);
+		kind = worse(kind, m->seen.why_kind);
 	if (lacks_capture(m))
-		kind = worse(kind, m->db.why.kind == ERR_SPACE ? ERR_SPACE : ERR_DEADLINE);
+		kind = worse(kind, m->seen.why_kind == ERR_SPACE ? ERR_SPACE : ERR_DEADLINE);
 	for (size_t k = 0; !m->finished && k < m->ships_n; k++) {
 		const struct shipper *s = &m->ships[k];
 		if (s->job == SHIP_NONE && !ship_done(s) && s->e.kind == ERR_SPACE)
@@ -76,21 +74,27 @@ static enum err_kind owed_by(struct managed *m)
 	return kind;
 }
 
-static void say_owed(struct managed *m)
+static const char *why_not(const char *error)
 {
-	if (lacks_capture(m))
-		log_error("not everything was captured; the next start goes on, or begins a new generation",
-			  L_S("db", m->conf->path), L_S("error", m->db.why.text));
-	else if (!m->out && m->state == DB_BROKEN)
+	return error && *error ? error : "there was no time left";
+}
+
+static void say_owed(const struct managed *m)
+{
+	if (m->state == DB_BROKEN)
 		log_error("this database was not replicated", L_S("db", m->conf->path),
-			  L_S("error", m->db.why.text));
+			  L_S("error", m->seen.why));
+	else if (lacks_capture(m))
+		log_error("not everything was captured; the next start goes on, or begins a new generation",
+			  L_S("db", m->conf->path), L_S("error", why_not(m->seen.why)));
 	for (size_t k = 0; !m->finished && k < m->ships_n; k++) {
 		const struct shipper *s = &m->ships[k];
 		if (!ship_done(s))
 			log_error("not everything was shipped; what is missing waits in the spool for the next "
 				  "start",
 				  L_S("db", m->conf->path), L_S("replica", s->r.name),
-				  L_S("error", s->job == SHIP_NONE ? s->e.text : "an upload is under way"));
+				  L_S("error",
+				      s->job == SHIP_NONE ? why_not(s->e.text) : "an upload is under way"));
 	}
 }
 
