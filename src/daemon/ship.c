@@ -91,8 +91,9 @@ static void failed(struct shipper *s, int64_t now_us)
 	ship_saw_error(s, s->e.text);
 	s->retry_us = now_us + wait_us * 3 / 4 + (int64_t)(drand48() * (double)wait_us / 2);
 	if ((s->misses & (s->misses - 1)) == 0)
-		log_error("replica is not reached; trying again", L_S("db", s->m->conf->path),
-			  L_S("replica", s->r.name), L_S("error", s->e.text), L_I("tries", s->misses));
+		log_error("replica fails; trying again", L_S("db", s->m->conf->path), L_S("replica", s->r.name),
+			  L_S("error", s->e.text), L_I("tries", s->misses),
+			  L_MS("retry_in", (s->retry_us - now_us) / 1000));
 }
 
 static bool same_generation(const struct spool_segment *g, const struct generation *h)
@@ -236,7 +237,7 @@ static void done(struct task *t)
 		failed(s, now_us);
 	} else {
 		if (s->misses)
-			log_info("replica is reached again", L_S("db", s->m->conf->path),
+			log_info("replica is well again", L_S("db", s->m->conf->path),
 				 L_S("replica", s->r.name), L_I("tries", s->misses));
 		s->misses = 0;
 		s->retry_us = 0;

@@ -159,7 +159,7 @@ static void report_failures(struct managed *m, int64_t now_us)
 		p->to[i]->retry_us = now_us + AGAIN_US;
 		p->to[i]->n.snapshots_failed++;
 		ship_saw_error(p->to[i], p->outs[i].e.text);
-		log_error("snapshot failed; trying again", L_S("db", m->conf->path),
+		log_error("snapshot cannot be written; trying again", L_S("db", m->conf->path),
 			  L_S("replica", p->to[i]->r.name), L_S("error", p->outs[i].e.text));
 	}
 }

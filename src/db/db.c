@@ -160,8 +160,12 @@ static void be(struct db *d, enum db_state s, const struct err *why)
 {
 	if (why && (d->state != s || strcmp(d->why.text, why->text) != 0))
 		d->why_said = false;
+	enum db_state was = d->state;
 	d->state = s;
 	if (!why) {
+		if (d->why_said && was != DB_WAITING)
+			log_info("database is replicated again", L_S("db", d->o.path),
+				 L_S("was", states[was].name), L_S("error", d->why.text));
 		d->why = ERR_INIT;
 		d->why_said = false;
 		return;
@@ -175,8 +179,9 @@ static void be(struct db *d, enum db_state s, const struct err *why)
 	else if (s == DB_BROKEN)
 		log_error("database cannot be replicated", L_S("db", d->o.path), L_S("error", why->text));
 	else
-		log_warn("database is in trouble", L_S("db", d->o.path), L_S("state", states[s].name),
-			 L_S("error", why->text));
+		log_warn(s == DB_GAP ? "commits are not captured until this is over"
+				     : "commits cannot be captured; trying again",
+			 L_S("db", d->o.path), L_S("state", states[s].name), L_S("error", why->text));
 }
 
 /* The metadata directory, its lock, the spool. */

@@ -6,7 +6,7 @@ manager.py notify NAME LOG COMMAND…   NOTIFY_SOCKET=NAME (a path or @abstract)
 manager.py socket COMMAND…            socket activation: a listening socket as descriptor 3, LISTEN_FDS, LISTEN_PID
                                       and LISTEN_FDNAMES; its port in the variable PORT. COMMAND replaces us.
 manager.py terminal BYTES AFTER LOG COMMAND…
-                                      COMMAND on a terminal of its own, its output to LOG; when LOG contains AFTER,
+                                      COMMAND on a terminal of its own, its output to LOG; when a line there ends with AFTER,
                                       BYTES are typed (\\x03 is Ctrl-C), or with `hangup` the terminal is closed
 Ends with the status of COMMAND."""
 import os
@@ -70,7 +70,8 @@ def terminal(keys, after, log, *command):
             f.write(more)
             f.flush()
             seen += more
-            if after and after.encode() in seen:
+            # The whole line: who writes it must be done with that before the terminal goes.
+            if after and (after + '\r\n').encode() in seen:
                 after = None
                 if keys == 'hangup':
                     os.close(fd)
