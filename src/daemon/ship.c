@@ -321,6 +321,7 @@ static bool enter_generation(struct shipper *s, const struct generation *g)
 		if (zero.offset == 0 && (s->cursor || m->captured.offset == 0)) {
 			replica_rebase(&s->r, g, zero);
 			s->attached = true;
+			managed_mark(m); /* it wants a snapshot, and those were looked at before the replicas */
 			return true;
 		}
 		if (!m->begin)
