@@ -14,6 +14,7 @@
 #   make fuzz           every fuzz target (SECS=10)               make model    check the model of the relay
 #   make fmt fmt-check lint       format, import directions, sources that the build does not know
 #   make install        PREFIX=/usr/local, DESTDIR=               make strip    the size that is installed
+#   make docs           the tables of docs/configuration.md
 #   make clean
 
 SHELL = /bin/sh
@@ -37,12 +38,12 @@ SANITIZED = $(COMMON) -Doptimization=1
 NEED = @scripts/install-deps
 BUILD = @scripts/build
 
-.PHONY: all demo test bench torture asan ubsan tsan clang faults fuzz model fmt fmt-check lint lint-imports \
+.PHONY: all demo test bench torture asan ubsan tsan clang faults fuzz model docs fmt fmt-check lint lint-imports \
 	install strip clean
 
 all:
 	$(NEED) build
-	$(BUILD) build $(OPTIONS) -- walbrook
+	$(BUILD) build $(OPTIONS) -- walbrook documents
 
 demo: all
 	$(NEED) demo
@@ -95,6 +96,10 @@ fuzz:
 model:
 	$(NEED) model
 	@model/check.sh
+
+# The tables of docs/configuration.md, from the table of options.
+docs: all
+	@build/tools/gendoc tables docs/configuration.md
 
 fmt:
 	$(NEED) format
