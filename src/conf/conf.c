@@ -466,11 +466,19 @@ const struct conf_db *conf_db_get(struct conf *c, const char *absolute_path, str
 	return found;
 }
 
+void conf_origins_free(struct conf_origin *origins)
+{
+	for (size_t i = 0; origins && i < options_n; i++)
+		free(origins[i].variable);
+	free(origins);
+}
+
 void conf_db_free(struct conf_db *db)
 {
 	for (size_t k = 0; k < db->replicas_n; k++)
 		conf_replica_free(&db->replicas[k]);
 	free(db->replicas);
+	conf_origins_free(db->origins);
 	options_free(SCOPE_DB, db);
 	*db = (struct conf_db){ 0 };
 }
@@ -488,6 +496,7 @@ void conf_free(struct conf *c)
 	free(c->dbs);
 	free(c->instances);
 	free(c->file);
+	conf_origins_free(c->origins);
 	options_free(SCOPE_TOP, c);
 	free(c);
 }

@@ -12,6 +12,13 @@
 #include "base/err.h"
 #include "base/log.h"
 
+/* Where the value of an option came from. */
+struct conf_origin {
+	unsigned line, column; /* of its key in the file; 0: it is not there */
+	bool handed_down;      /* from the top level, where line and column are then */
+	char *variable;	       /* the first environment variable in it; NULL: none */
+};
+
 /* Strings are owned by the configuration; NULL: not given. Times are in microseconds; 0 has the meaning that
  * the table gives (off, or at every capture for sync_interval_us). */
 struct conf_replica {
@@ -30,7 +37,8 @@ struct conf_replica {
 	char *account_name, *account_key;
 	char *host; /* HOST or HOST:PORT */
 	char *user, *password, *key_path;
-	unsigned line, column; /* where it stands in the file; 0: command line */
+	unsigned line, column;	     /* where it stands in the file; 0: command line */
+	struct conf_origin *origins; /* see conf_read_origins(); else NULL */
 };
 
 /* One database, or with is_template all that are in a directory: `dir` is then the directory and `pattern` what
@@ -49,6 +57,7 @@ struct conf_db {
 	struct conf_replica *replicas;
 	size_t replicas_n;
 	unsigned line, column;
+	struct conf_origin *origins;
 };
 
 struct conf {
@@ -64,10 +73,15 @@ struct conf {
 	size_t dbs_n;
 	struct conf_db **instances; /* of templates, made by conf_db_get() */
 	size_t instances_n;
+	struct conf_origin *origins;
 };
 
 /* Reads and checks a file. ERR_CONFIG: text "FILE:LINE:COLUMN: what, and the nearest known key". */
 int conf_read(const char *path, bool expand_env, struct conf **ret, struct err *e);
+/* The same, and keeps where each value came from: one origin for each row of the option table, in the struct
+ * that the option is a field of. */
+int conf_read_origins(const char *path, bool expand_env, struct conf **ret, struct err *e);
+void conf_origins_free(struct conf_origin *origins);
 /* Finds the file: -config, WALBROOK_CONFIG, LITESTREAM_CONFIG, /etc/walbrook.yml, /etc/litestream.yml; the
  * error names all that were tried. given may be NULL. */
 int conf_find(const char *given, char **ret_path, struct err *e);

@@ -217,6 +217,19 @@ unsigned expand_column(const struct expansions *x, unsigned line, unsigned colum
 	return column - (last->out_column + last->out_chars) + last->in_column + last->in_chars;
 }
 
+const char *expand_within(const struct expansions *x, unsigned line, unsigned column, unsigned end_line,
+			  unsigned end_column)
+{
+	for (size_t i = line_start(x, line); i < x->n; i++) {
+		const struct expansion *v = &x->v[i];
+		if (v->line > end_line || (v->line == end_line && v->out_column >= end_column))
+			return NULL;
+		if (v->line > line || v->out_column + v->out_chars > column || v->out_column >= column)
+			return v->name;
+	}
+	return NULL;
+}
+
 const char *expand_unset(const struct expansions *x, unsigned line)
 {
 	for (size_t i = line_start(x, line); i < x->n && x->v[i].line == line; i++)

@@ -33,6 +33,10 @@ int expand_text(const char *file, struct span in, expand_get *get, struct dyn *o
 		struct err *e);
 /* Column in the file of what stands at a column of the expanded text. */
 unsigned expand_column(const struct expansions *x, unsigned line, unsigned column);
+/* Name of the first variable between two places of the expanded text (the second one is the first behind), NULL
+ * if there is none. */
+const char *expand_within(const struct expansions *x, unsigned line, unsigned column, unsigned end_line,
+			  unsigned end_column);
 /* Name of the first variable on this line that is not set, NULL if there is none. */
 const char *expand_unset(const struct expansions *x, unsigned line);
 void expansions_free(struct expansions *x);

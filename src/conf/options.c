@@ -421,6 +421,42 @@ static size_t *count_of(const struct option *o, void *base)
 	return (size_t *)(void *)((char *)base + o->count_at);
 }
 
+const char *option_text(const struct option *o, const void *base, char buf[OPTION_TEXT_BYTES])
+{
+	static const char *const levels[] = {
+		[LOG_DEBUG] = "debug", [LOG_INFO] = "info", [LOG_WARN] = "warn", [LOG_ERROR] = "error"
+	};
+	const void *at = (const char *)base + o->at;
+	switch (o->type) {
+	case OPTION_TEXT:
+	case OPTION_PATH:
+	case OPTION_COMMAND:
+		return *(char *const *)at;
+	case OPTION_BOOL:
+		return *(const bool *)at ? "true" : "false";
+	case OPTION_NOT_BOOL:
+		return *(const bool *)at ? "false" : "true";
+	case OPTION_TRISTATE:
+		return *(const int *)at < 0 ? NULL : *(const int *)at ? "true" : "false";
+	case OPTION_COUNT:
+		snprintf(buf, OPTION_TEXT_BYTES, "%lld", (long long)*(const int64_t *)at);
+		return buf;
+	case OPTION_DURATION:
+		return duration_format(buf, *(const int64_t *)at);
+	case OPTION_SIZE:
+		return size_format(buf, *(const int64_t *)at);
+	case OPTION_LEVEL:
+		return levels[*(const enum log_level *)at];
+	case OPTION_FORMAT:
+		return *(const bool *)at ? "json" : "text";
+	case OPTION_TEXTS:
+	case OPTION_SECTION:
+	case OPTION_SECTIONS:
+		break;
+	}
+	return NULL;
+}
+
 /* Replaces borrowed texts by copies; *failed: there is no memory any more, so they become nothing. */
 static void own_one(const struct option *o, void *to, bool *failed)
 {

@@ -79,6 +79,10 @@ int option_set(const struct option *o, void *base, const char *text, struct err 
 int option_defaults(enum option_scope scope, void *base, struct err *e);
 /* Whether the field holds something that did not come from the default. */
 bool option_given(const struct option *o, const void *base);
+/* The value as a person would write it: the text itself, or made in buf. NULL: there is none; not for lists and
+ * sections. Does not hide secrets. */
+enum { OPTION_TEXT_BYTES = 64 };
+const char *option_text(const struct option *o, const void *base, char buf[OPTION_TEXT_BYTES]);
 /* The struct at `to` is a plain copy of another one: gives it texts of its own. On failure it has those that
  * were copied and no others, so that options_free() is right. ERR_FAIL: no memory. */
 int options_own(enum option_scope scope, void *to, struct err *e);

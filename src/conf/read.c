@@ -47,12 +47,15 @@ struct reader {
 	yaml_document_t doc;
 	struct conf *c;
 	unsigned visits;
+	bool keep_origins;
 	struct err *e;
 };
 
-/* Where each key of a mapping was given; line 0: it was not. */
+/* Where each key of a mapping (and of the sections in it) was given; line 0: it was not. Places are those of
+ * the expanded text. */
 struct seen {
 	unsigned line, column;
+	const char *variable; /* in its value */
 };
 
 static int fail(struct reader *r, unsigned line, unsigned column, const char *fmt, ...)
@@ -198,6 +201,20 @@ static int read_texts(struct reader *r, const yaml_node_t *list, const struct op
 	return 0;
 }
 
+static int origins_of(struct reader *r, const struct seen *seen, struct conf_origin **ret)
+{
+	if (!r->keep_origins)
+		return 0;
+	struct conf_origin *v = *ret = calloc(options_n, sizeof *v);
+	for (size_t i = 0; v && i < options_n; i++) {
+		v[i].line = seen[i].line;
+		v[i].column = expand_column(&r->expanded, seen[i].line, seen[i].column);
+		if (seen[i].variable && !(v[i].variable = strdup(seen[i].variable)))
+			v = NULL;
+	}
+	return v ? 0 : err_sys(r->e, ENOMEM, "%s: cannot keep where its values stand", r->file);
+}
+
 /* Puts the place of the key at fault before an error, else that of the mapping. */
 static int locate_key(struct reader *r, const yaml_node_t *map, enum option_scope scope, const char *key,
 		      const struct seen *seen)
@@ -213,7 +230,8 @@ static int read_replica(struct reader *r, yaml_node_t *map, struct conf_replica 
 	const char *key = NULL;
 	to->line = line_of(map);
 	to->column = expand_column(&r->expanded, to->line, column_of(map));
-	if (option_defaults(SCOPE_REPLICA, to, r->e) < 0 || read_map(r, map, SCOPE_REPLICA, to, seen, 0) < 0)
+	if (option_defaults(SCOPE_REPLICA, to, r->e) < 0 || read_map(r, map, SCOPE_REPLICA, to, seen, 0) < 0 ||
+	    origins_of(r, seen, &to->origins) < 0)
 		return -1;
 	if (conf_replica_resolve(to, &key, r->e) == 0)
 		return 0;
@@ -225,7 +243,8 @@ static int read_db(struct reader *r, yaml_node_t *map, struct conf_db *to)
 	struct seen seen[OPTIONS_MAX] = { 0 };
 	to->line = line_of(map);
 	to->column = expand_column(&r->expanded, to->line, column_of(map));
-	if (option_defaults(SCOPE_DB, to, r->e) < 0 || read_map(r, map, SCOPE_DB, to, seen, 0) < 0)
+	if (option_defaults(SCOPE_DB, to, r->e) < 0 || read_map(r, map, SCOPE_DB, to, seen, 0) < 0 ||
+	    origins_of(r, seen, &to->origins) < 0)
 		return -1;
 	const char *key = NULL;
 	bool given[OPTIONS_MAX];
@@ -276,9 +295,8 @@ static int read_list(struct reader *r, const yaml_node_t *list, const struct opt
 	return 0;
 }
 
-static int read_value(struct reader *r, int id, const struct option *o, void *base)
+static int read_value(struct reader *r, int id, const struct option *o, void *base, struct seen *seen)
 {
-	struct seen seen[OPTIONS_MAX] = { 0 };
 	yaml_node_t *n = visit(r, id);
 	bool section = o->type == OPTION_SECTION, list = o->type == OPTION_SECTIONS || o->type == OPTION_TEXTS;
 	if (!n)
@@ -329,6 +347,16 @@ static int merge(struct reader *r, int id, enum option_scope scope, void *base, 
 	return 0;
 }
 
+/* The first environment variable in a value that is no section. */
+static const char *variable_in(struct reader *r, int id)
+{
+	const yaml_node_t *n = yaml_document_get_node(&r->doc, id);
+	if (!n || n->type == YAML_MAPPING_NODE)
+		return NULL;
+	return expand_within(&r->expanded, line_of(n), column_of(n), (unsigned)n->end_mark.line + 1,
+			     (unsigned)n->end_mark.column + 1);
+}
+
 static bool is_merge(const yaml_node_t *key)
 {
 	return strcmp((const char *)key->data.scalar.value, "<<") == 0 &&
@@ -350,8 +378,8 @@ static int read_pair(struct reader *r, const yaml_node_pair_t *pair, enum option
 	here[o - options] = true;
 	if (s->line)
 		return 0; /* merged, and overridden by the mapping that merges */
-	*s = (struct seen){ line_of(key), column_of(key) };
-	return read_value(r, pair->value, o, base);
+	*s = (struct seen){ line_of(key), column_of(key), variable_in(r, pair->value) };
+	return read_value(r, pair->value, o, base, seen);
 }
 
 static int read_map(struct reader *r, yaml_node_t *map, enum option_scope scope, void *base, struct seen *seen,
@@ -379,6 +407,23 @@ static int read_map(struct reader *r, yaml_node_t *map, enum option_scope scope,
 	return merged ? merge(r, merged->value, scope, base, seen, merges) : 0;
 }
 
+static int hand_down(const struct conf *c, struct conf_replica *p, const char *key, const char *from, char **to,
+		     struct err *e)
+{
+	if (!from || *to)
+		return 0;
+	if (!(*to = strdup(from)))
+		return err_sys(e, ENOMEM, "cannot keep the keys of a replica");
+	if (!p->origins)
+		return 0;
+	struct conf_origin *origin = &p->origins[option_find(SCOPE_REPLICA, key) - options];
+	const struct conf_origin *top = &c->origins[option_find(SCOPE_TOP, key) - options];
+	*origin = (struct conf_origin){ top->line, top->column, true, NULL };
+	if (top->variable && !(origin->variable = strdup(top->variable)))
+		return err_sys(e, ENOMEM, "cannot keep the keys of a replica");
+	return 0;
+}
+
 /* S3 replicas without keys of their own get those of the top level. */
 static int hand_down_keys(struct conf *c, struct err *e)
 {
@@ -387,12 +432,10 @@ static int hand_down_keys(struct conf *c, struct err *e)
 			struct conf_replica *p = &c->dbs[i].replicas[k];
 			if (strcmp(p->type, replica_types[REPLICA_S3].name) != 0)
 				continue;
-			if (c->access_key_id && !p->access_key_id &&
-			    !(p->access_key_id = strdup(c->access_key_id)))
-				return err_sys(e, ENOMEM, "cannot keep the keys of a replica");
-			if (c->secret_access_key && !p->secret_access_key &&
-			    !(p->secret_access_key = strdup(c->secret_access_key)))
-				return err_sys(e, ENOMEM, "cannot keep the keys of a replica");
+			if (hand_down(c, p, "access-key-id", c->access_key_id, &p->access_key_id, e) < 0 ||
+			    hand_down(c, p, "secret-access-key", c->secret_access_key, &p->secret_access_key,
+				      e) < 0)
+				return -1;
 		}
 	return 0;
 }
@@ -413,7 +456,8 @@ static int read_root(struct reader *r)
 		return fail(r, line_of(root), column_of(root),
 			    "the configuration must be a section with keys such as dbs:, not %s",
 			    shape_of(root));
-	if (option_defaults(SCOPE_TOP, r->c, r->e) < 0 || read_map(r, root, SCOPE_TOP, r->c, seen, 0) < 0)
+	if (option_defaults(SCOPE_TOP, r->c, r->e) < 0 || read_map(r, root, SCOPE_TOP, r->c, seen, 0) < 0 ||
+	    origins_of(r, seen, &r->c->origins) < 0)
 		return -1;
 	return hand_down_keys(r->c, r->e) < 0 ? -1 : conf_check(r->c, r->e);
 }
@@ -557,9 +601,9 @@ static int read_expanded(struct reader *r, bool expand_env)
 	return rc;
 }
 
-int conf_read(const char *path, bool expand_env, struct conf **ret, struct err *e)
+static int read_conf(const char *path, bool expand_env, bool keep_origins, struct conf **ret, struct err *e)
 {
-	struct reader r = { .file = path, .c = calloc(1, sizeof *r.c), .e = e };
+	struct reader r = { .file = path, .c = calloc(1, sizeof *r.c), .e = e, .keep_origins = keep_origins };
 	if (!r.c || !(r.c->file = strdup(path))) {
 		free(r.c);
 		return err_sys(e, ENOMEM, "%s: cannot be read", path);
@@ -570,4 +614,14 @@ int conf_read(const char *path, bool expand_env, struct conf **ret, struct err *
 	}
 	*ret = r.c;
 	return 0;
+}
+
+int conf_read(const char *path, bool expand_env, struct conf **ret, struct err *e)
+{
+	return read_conf(path, expand_env, false, ret, e);
+}
+
+int conf_read_origins(const char *path, bool expand_env, struct conf **ret, struct err *e)
+{
+	return read_conf(path, expand_env, true, ret, e);
 }

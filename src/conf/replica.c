@@ -367,5 +367,6 @@ int conf_replica_usable(const struct conf *c, const struct conf_replica *r, stru
 void conf_replica_free(struct conf_replica *r)
 {
 	options_free(SCOPE_REPLICA, r);
+	conf_origins_free(r->origins);
 	*r = (struct conf_replica){ 0 };
 }

@@ -217,6 +217,7 @@ static int instance_replica(const struct conf_replica *from, const char *relativ
 {
 	char url[URL_BYTES];
 	*to = *from;
+	to->origins = NULL;
 	if (options_own(SCOPE_REPLICA, to, e) < 0 || put_behind(&to->path, relative, e) < 0)
 		return -1;
 	if (!to->url)
@@ -265,6 +266,7 @@ int conf_db_instance(const struct conf_db *t, const char *db_path, struct conf_d
 	if (!conf_db_fits(t, relative))
 		return err_set(e, ERR_CONFIG, "%.200s does not fit %s", db_path, t->path);
 	db.replicas = NULL;
+	db.origins = NULL;
 	db.replicas_n = 0;
 	db.is_template = db.recursive = false;
 	if (instance(t, db_path, relative, &db, e) < 0) {
