@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "conf/nearest.h"
 #include "conf/options.h"
 #include "conf/url.h"
 
@@ -439,6 +440,19 @@ const struct conf_db *conf_db_find(const struct conf *c, const char *absolute_pa
 	return NULL;
 }
 
+static const struct conf_db *not_there(const struct conf *c, const char *path, struct err *e)
+{
+	struct nearest near = NEAREST_OF(path);
+	for (size_t i = 0; i < c->dbs_n; i++)
+		if (!c->dbs[i].is_template)
+			nearest_offer(&near, c->dbs[i].path);
+	err_set(e, ERR_CONFIG, "the database %.300s is not in the configuration %.300s", path,
+		c->file ? c->file : "");
+	if (near.best)
+		err_hint(e, "Did you mean %.300s?", near.best);
+	return NULL;
+}
+
 const struct conf_db *conf_db_get(struct conf *c, const char *absolute_path, struct err *e)
 {
 	const struct conf_db *found = conf_db_find(c, absolute_path);
@@ -460,10 +474,7 @@ const struct conf_db *conf_db_get(struct conf *c, const char *absolute_path, str
 		}
 		found = c->instances[c->instances_n++] = made;
 	}
-	if (!found)
-		err_set(e, ERR_CONFIG, "the database %s is not in the configuration %s", absolute_path,
-			c->file ? c->file : "");
-	return found;
+	return found ? found : not_there(c, absolute_path, e);
 }
 
 void conf_origins_free(struct conf_origin *origins)

@@ -1255,6 +1255,179 @@ static void templates_are_checked(void **state)
 	conf_free(c);
 }
 
+/* ---- every key, and where its value came from ---- */
+
+/* A value that is not the default, and what has to stand beside it. */
+static const struct sample {
+	enum option_scope scope;
+	const char *name, *yaml, *shown, *beside;
+} samples[] = {
+	{ SCOPE_TOP, "exec", "app -x", "app -x", "" },
+	{ SCOPE_TOP, "addr", ":9091", ":9091", "" },
+	{ SCOPE_TOP, "access-key-id", "AK", "AK", "" },
+	{ SCOPE_TOP, "secret-access-key", "SK", "SK", "" },
+	{ SCOPE_TOP, "socket", "/run/s/", "/run/s", "" },
+	{ SCOPE_TOP, "token-file", "/t", "/t", "" },
+	{ SCOPE_TOP, "health-lag", "90s", "1m30s", "" },
+	{ SCOPE_TOP, "shutdown-timeout", "7s", "7s", "" },
+	{ SCOPE_LOGGING, "level", "DEBUG", "debug", "" },
+	{ SCOPE_LOGGING, "type", "json", "json", "" },
+	{ SCOPE_LOGGING, "stderr", "no", "false", "" },
+	{ SCOPE_DB, "path", "/d/b.db", "/d/b.db", "" },
+	{ SCOPE_DB, "dir", "/many", "/many", "" },
+	{ SCOPE_DB, "pattern", "x.db", "x.db", "dir: /many" },
+	{ SCOPE_DB, "recursive", "on", "true", "dir: /many" },
+	{ SCOPE_DB, "meta-path", "/m", "/m", "path: /d/b.db" },
+	{ SCOPE_DB, "monitor-interval", "250ms", "250ms", "path: /d/b.db" },
+	{ SCOPE_DB, "checkpoint-interval", "2m", "2m", "path: /d/b.db" },
+	{ SCOPE_DB, "min-checkpoint-page-count", "7", "7", "path: /d/b.db" },
+	{ SCOPE_DB, "max-checkpoint-page-count", "8", "8", "path: /d/b.db" },
+	{ SCOPE_DB, "spool-quota", "3MiB", "3MiB", "path: /d/b.db" },
+	{ SCOPE_REPLICA, "url", "gcs://b/p", "gcs://b/p", "" },
+	{ SCOPE_REPLICA, "type", "s3", "s3", "bucket: b" },
+	{ SCOPE_REPLICA, "name", "far", "far", "path: /r" },
+	{ SCOPE_REPLICA, "path", "/r/x", "/r/x", "" },
+	{ SCOPE_REPLICA, "retention", "72h", "72h", "path: /r" },
+	{ SCOPE_REPLICA, "retention-check-interval", "9m", "9m", "path: /r" },
+	{ SCOPE_REPLICA, "sync-interval", "5s", "5s", "path: /r" },
+	{ SCOPE_REPLICA, "snapshot-interval", "6h", "6h", "path: /r" },
+	{ SCOPE_REPLICA, "validation-interval", "1h", "1h", "path: /r" },
+	{ SCOPE_REPLICA, "bucket", "b", "b", "type: abs" },
+	{ SCOPE_REPLICA, "endpoint", "http://e", "http://e", "url: s3://b" },
+	{ SCOPE_REPLICA, "region", "eu", "eu", "url: s3://b" },
+	{ SCOPE_REPLICA, "access-key-id", "AK", "AK", "url: s3://b" },
+	{ SCOPE_REPLICA, "secret-access-key", "SK", "SK", "url: s3://b" },
+	{ SCOPE_REPLICA, "force-path-style", "true", "true", "url: s3://b" },
+	{ SCOPE_REPLICA, "skip-verify", "true", "true", "url: s3://b" },
+	{ SCOPE_REPLICA, "account-name", "an", "an", "type: abs, bucket: b" },
+	{ SCOPE_REPLICA, "account-key", "ak", "ak", "url: abs://a@b" },
+	{ SCOPE_REPLICA, "host", "h:22", "h:22", "type: sftp, user: u" },
+	{ SCOPE_REPLICA, "user", "u", "u", "type: sftp, host: h" },
+	{ SCOPE_REPLICA, "password", "pw", "pw", "url: sftp://u@h" },
+	{ SCOPE_REPLICA, "key-path", "/k", "/k", "url: sftp://u@h" },
+};
+
+/* The key stands alone in line *ret_line, column 2 or more. */
+static void sample_text(const struct sample *s, const char *value, char *buf, size_t size, unsigned *ret_line)
+{
+	const char *open = s->scope == SCOPE_TOP       ? "{\n"
+			   : s->scope == SCOPE_LOGGING ? "logging: {\n"
+			   : s->scope == SCOPE_DB      ? "dbs: [{\n"
+						       : "dbs: [{path: /d/a.db, replicas: [{\n";
+	const char *close = s->scope == SCOPE_TOP	? "}\n"
+			    : s->scope == SCOPE_LOGGING ? "}\n"
+			    : s->scope == SCOPE_DB	? "}]\n"
+							: "}]}]\n";
+	snprintf(buf, size, "%s  %s: \"%s\",\n%s\n%s", open, s->name, value, s->beside, close);
+	*ret_line = 2;
+}
+
+static const void *sample_base(const struct conf *c, enum option_scope scope, const struct conf_origin **ret)
+{
+	if (scope == SCOPE_TOP || scope == SCOPE_LOGGING) {
+		*ret = c->origins;
+		return c;
+	}
+	*ret = scope == SCOPE_DB ? c->dbs[0].origins : c->dbs[0].replicas[0].origins;
+	return scope == SCOPE_DB ? (const void *)&c->dbs[0] : &c->dbs[0].replicas[0];
+}
+
+static void check_sample(const struct sample *s, const struct option *o, bool by_variable)
+{
+	char text[512], buf[OPTION_TEXT_BYTES];
+	unsigned line;
+	struct conf *c;
+	struct err e = ERR_INIT;
+	const struct conf_origin *origins;
+	setenv("WB_T_VALUE", s->yaml, 1);
+	sample_text(s, by_variable ? "${WB_T_VALUE}" : s->yaml, text, sizeof text, &line);
+	write_file(text, strlen(text));
+	if (conf_read_origins(file, true, &c, &e) < 0)
+		fail_msg("%s\n%s", e.text, text);
+	const void *base = sample_base(c, s->scope, &origins);
+	const char *got = option_text(o, base, buf);
+	if (!got || strcmp(got, s->shown) != 0)
+		fail_msg("%s is %s\n%s", s->name, got ? got : "not there", text);
+	const struct conf_origin *at = &origins[o - options];
+	assert_int_equal(at->line, line);
+	assert_int_equal(at->column, 3);
+	assert_false(at->handed_down);
+	if (by_variable)
+		assert_string_equal(at->variable, "WB_T_VALUE");
+	else
+		assert_null(at->variable);
+	for (size_t i = 0; i < options_n; i++) /* and nothing else seems to be given */
+		if (&options[i] != o && !strstr(s->beside, options[i].name) && options[i].scope == s->scope &&
+		    origins[i].line && strcmp(options[i].name, "logging") != 0)
+			fail_msg("%s makes %s look given", s->name, options[i].name);
+	conf_free(c);
+}
+
+static void every_key_arrives_with_its_origin(void **state)
+{
+	size_t found = 0;
+	(void)state;
+	for (size_t i = 0; i < options_n; i++) {
+		const struct option *o = &options[i];
+		const struct sample *s = NULL;
+		for (size_t k = 0; k < COUNT(samples); k++)
+			if (samples[k].scope == o->scope && strcmp(samples[k].name, o->name) == 0)
+				s = &samples[k];
+		if (o->type == OPTION_SECTION || o->type == OPTION_SECTIONS || o->scope == SCOPE_AGE)
+			continue; /* lists of age: below */
+		if (!s)
+			fail_msg("no sample for the key %s %s", o->name, option_scope_text(o->scope));
+		if (o->by_default)
+			assert_string_not_equal(o->by_default, s->yaml);
+		check_sample(s, o, false);
+		check_sample(s, o, true);
+		found++;
+	}
+	assert_int_equal(found, COUNT(samples));
+}
+
+static void origins_of_lists_merges_and_what_is_handed_down(void **state)
+{
+	struct conf *c;
+	struct err e = ERR_INIT;
+	static const char text[] = "secret-access-key: $WB_T_VALUE\n"
+				   "dbs:\n"
+				   "  - path: /d/a.db\n"
+				   "    replicas:\n"
+				   "      - &base\n"
+				   "        url: s3://b/p\n"
+				   "        retention: 48h\n"
+				   "      - <<: *base\n"
+				   "        url: file:///r\n"
+				   "        age:\n"
+				   "          recipients:\n"
+				   "            - $WB_T_RECIPIENT\n"
+				   "          identities: [" IDENTITY "]\n";
+	(void)state;
+	setenv("WB_T_VALUE", "SK", 1);
+	setenv("WB_T_RECIPIENT", RECIPIENT, 1);
+	write_file(text, sizeof text - 1);
+	assert_int_equal(conf_read_origins(file, true, &c, &e), 0);
+#define ORIGIN(r, scope, key) (&c->dbs[0].replicas[r].origins[option_find(scope, key) - options])
+	const struct conf_origin *at = ORIGIN(0, SCOPE_REPLICA, "secret-access-key");
+	assert_true(at->handed_down);
+	assert_int_equal(at->line, 1);
+	assert_string_equal(at->variable, "WB_T_VALUE");
+	assert_int_equal(ORIGIN(0, SCOPE_REPLICA, "access-key-id")->line, 0);
+	assert_int_equal(ORIGIN(1, SCOPE_REPLICA, "retention")->line, 7);
+	assert_int_equal(ORIGIN(1, SCOPE_REPLICA, "url")->line, 9);
+	assert_int_equal(ORIGIN(1, SCOPE_REPLICA, "path")->line, 0);
+	assert_int_equal(ORIGIN(1, SCOPE_AGE, "recipients")->line, 11);
+	assert_string_equal(ORIGIN(1, SCOPE_AGE, "recipients")->variable, "WB_T_RECIPIENT");
+	assert_int_equal(ORIGIN(1, SCOPE_AGE, "identities")->line, 13);
+	assert_null(ORIGIN(1, SCOPE_AGE, "identities")->variable);
+	conf_free(c);
+	assert_int_equal(conf_read(file, true, &c, &e), 0);
+	assert_null(c->origins); /* nobody asked */
+	assert_null(c->dbs[0].origins);
+	conf_free(c);
+}
+
 /* ---- what the server of the daemon needs ---- */
 
 static void sockets_have_places(void **state)
@@ -1428,6 +1601,8 @@ int main(void)
 		cmocka_unit_test(templates_say_where_to_look),
 		cmocka_unit_test(a_template_makes_databases),
 		cmocka_unit_test(templates_are_checked),
+		cmocka_unit_test(every_key_arrives_with_its_origin),
+		cmocka_unit_test(origins_of_lists_merges_and_what_is_handed_down),
 		cmocka_unit_test(sockets_have_places),
 		cmocka_unit_test(tokens_are_checked),
 		cmocka_unit_test(the_documentation_has_every_key),
