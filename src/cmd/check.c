@@ -105,6 +105,8 @@ static int check(struct conf *c, const char *const *paths, size_t n, bool as_jso
 	} else if (rc == 0) {
 		printf("%zu ok, %zu warnings, %zu failures\n", p.count[CHECK_OK], p.count[CHECK_WARNING],
 		       p.count[CHECK_FAIL]);
+		if (p.count[CHECK_FAIL] > 0)
+			printf("Fix what failed, then run walbrook check again.\n");
 	}
 	*ret_exit = err_exit_code(p.worst);
 	return rc;

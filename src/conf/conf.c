@@ -25,6 +25,14 @@
 
 enum { TEMPLATES_MAX = 200 };
 
+static int no_configuration(const char *const *variables, const char *const *places, struct err *e)
+{
+	err_set(e, ERR_NOTHING,
+		"no configuration: neither -config FILE nor %s nor %s is set, and neither %s nor %s exists",
+		variables[0], variables[1], places[0], places[1]);
+	return err_hint(e, "`man walbrook.yml` tells how to write one");
+}
+
 int conf_find(const char *given, char **ret_path, struct err *e)
 {
 	static const char *const variables[] = { "WALBROOK_CONFIG", "LITESTREAM_CONFIG" };
@@ -46,10 +54,7 @@ int conf_find(const char *given, char **ret_path, struct err *e)
 		for (size_t i = 0; i < 2 && !found; i++)
 			found = access(places[i], F_OK) == 0 || errno != ENOENT ? places[i] : NULL;
 		if (!found)
-			return err_set(e, ERR_NOTHING,
-				       "no configuration: neither -config FILE nor %s nor %s is set, and "
-				       "neither %s nor %s exists",
-				       variables[0], variables[1], places[0], places[1]);
+			return no_configuration(variables, places, e);
 		snprintf(path, sizeof path, "%s", found);
 	}
 	*ret_path = strdup(path);

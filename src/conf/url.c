@@ -130,8 +130,14 @@ static const char *file_url(const char *rest, struct url *u)
 			len += (size_t)snprintf(u->path + len, 4, "%%%02X", (unsigned)(unsigned char)*p);
 	}
 	u->path[len] = 0;
-	if (rest[n] == '?' && len + strlen(rest + n) < sizeof u->path)
-		snprintf(u->path + len, sizeof u->path - len, "%.*s", (int)strcspn(rest + n, "#"), rest + n);
+	for (const char *p = rest + n; rest[n] == '?' && *p && *p != '#'; p++) {
+		if ((unsigned char)*p < ' ' || *p == 0x7f)
+			return "it contains a control character";
+		if (len + 1 >= sizeof u->path)
+			return "a part of it is too long";
+		u->path[len++] = *p;
+	}
+	u->path[len] = 0;
 	clean(u->path);
 	return u->path[0] ? NULL : "it names the root directory, not a directory of its own";
 }

@@ -302,7 +302,7 @@ static void check_machine(const struct check *k, size_t databases)
 			  (unsigned long long)l.rlim_max);
 	else
 		check_say(k, CHECK_OK, ERR_NONE, NULL, NULL, NULL,
-			  "the limit of open files is enough for %zu databases", databases);
+			  "the limit of open files is enough for %zu database%s", databases, plural(databases));
 	if (watches >= 0 && (size_t)watches < wanted)
 		check_say(
 			k, CHECK_WARNING, ERR_NONE, NULL, NULL, "raise it: sysctl fs.inotify.max_user_watches",

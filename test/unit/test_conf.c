@@ -838,7 +838,8 @@ static void urls_are_taken_apart(void **state)
 					   "s3://b/%00",
 					   "s3://b/\001",
 					   "averyveryverylongscheme://x",
-					   "file:///a%zz" };
+					   "file:///a%zz",
+					   "file:///a?b\001" };
 	struct url u;
 	struct err e;
 	(void)state;
