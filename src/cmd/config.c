@@ -22,6 +22,7 @@
 #include "conf/conf.h"
 #include "conf/options.h"
 #include "conf/url.h"
+#include "daemon/check.h"
 #include "store/store.h"
 
 struct config_flags {
@@ -267,8 +268,7 @@ static void usable(struct out *o, const struct conf *c, const struct conf_replic
 {
 	struct err e = ERR_INIT;
 	struct store *s = NULL;
-	bool good = conf_replica_usable(c, r, &e) == 0 &&
-		    store_open(conf_replica_target(r), true, NULL, &s, &e) == 0;
+	bool good = check_open_replica(c, r, NULL, &s, &e) == 0;
 	store_close(s);
 	if (o->json)
 		json_bool(o->json, "usable", good);

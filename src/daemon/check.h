@@ -6,7 +6,9 @@
 #define WB_DAEMON_CHECK_H
 
 #include "base/err.h"
+#include "base/file.h"
 #include "conf/conf.h"
+#include "store/store.h"
 
 enum check_level { CHECK_OK, CHECK_WARNING, CHECK_FAIL };
 
@@ -42,6 +44,9 @@ void check_say(const struct check *k, enum check_level level, enum err_kind kind
 void check_database(const struct check *k, const struct conf_db *d, uint64_t *ret_bytes);
 void check_replica(const struct check *k, const struct conf_db *d, const struct conf_replica *r,
 		   uint64_t database_bytes);
+/* Opens a replica as the daemon would, which does not touch it. ERR_CONFIG: this version cannot use it. */
+int check_open_replica(const struct conf *c, const struct conf_replica *r, const struct owner *o,
+		       struct store **ret, struct err *e);
 /* Free bytes on the file system of a path, or of the nearest directory above it that exists. -1: cannot be
  * told. */
 int64_t check_free_bytes(const char *path);

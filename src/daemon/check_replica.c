@@ -168,14 +168,19 @@ static void probe_store(struct probe *p, uint64_t database_bytes)
 		check_say(p->k, CHECK_FAIL, e.kind, p->d->path, p->r->name, fix_for(e.kind), "%s", e.text);
 }
 
+int check_open_replica(const struct conf *c, const struct conf_replica *r, const struct owner *o,
+		       struct store **ret, struct err *e)
+{
+	return conf_replica_usable(c, r, e) < 0 ? -1 : store_open(conf_replica_target(r), true, o, ret, e);
+}
+
 void check_replica(const struct check *k, const struct conf_db *d, const struct conf_replica *r,
 		   uint64_t database_bytes)
 {
 	struct probe p = { .k = k, .d = d, .r = r };
 	struct owner o = owner_of(d->path);
 	struct err e = ERR_INIT;
-	if (conf_replica_usable(k->conf, r, &e) < 0 ||
-	    store_open(conf_replica_target(r), true, &o, &p.store, &e) < 0) {
+	if (check_open_replica(k->conf, r, &o, &p.store, &e) < 0) {
 		check_say(k, CHECK_FAIL, e.kind, d->path, r->name, NULL, "%s", e.text);
 		return;
 	}
