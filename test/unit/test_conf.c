@@ -631,16 +631,26 @@ static void hostile_files_are_bounded(void **state)
 
 static void ten_thousand_databases_are_read(void **state)
 {
-	struct dyn b = DYN_INIT(1 << 20);
+	struct dyn b = DYN_INIT(16 << 20);
 	struct conf *c;
 	struct err e;
 	(void)state;
 	assert_int_equal(dyn_addf(&b, "dbs:\n"), 0);
 	for (int i = 0; i < 10000; i++)
-		assert_int_equal(
-			dyn_addf(&b, "- path: /var/lib/app/tenants/%05d.db\n  replicas: [path: /backup/%05d]\n",
-				 i, i),
-			0);
+		assert_int_equal(dyn_addf(&b,
+					  "  - path: /var/lib/app/tenants/%05d.db\n"
+					  "    replicas:\n"
+					  "      - path: /backup/%05d\n"
+					  "        retention: 72h\n"
+					  "        sync-interval: 10s\n"
+					  "      - name: nas\n"
+					  "        url: file:///mnt/nas/%05d\n"
+					  "        retention: 720h\n"
+					  "        snapshot-interval: 24h\n"
+					  "      - url: s3://bucket.s3.example.com/tenants/%05d\n"
+					  "        region: eu-west-1\n",
+					  i, i, i, i),
+				 0);
 	assert_int_equal(read_bytes((const char *)b.p, b.len, true, &c, &e), 0);
 	assert_int_equal(c->dbs_n, 10000);
 	assert_string_equal(c->dbs[9999].replicas[0].path, "/backup/09999");
