@@ -523,9 +523,12 @@ static int bound(struct reader *r, struct span text)
 {
 	yaml_parser_t p;
 	unsigned depth = 0, anchors = 0, events = 0, line = 1;
-	for (const char *at = (const char *)text.p; at; at = strchr(at, '\n'), at = at ? at + 1 : NULL, line++)
-		if (strncmp(at, "%TAG", 4) == 0)
+	for (const uint8_t *at = text.p, *end = text.p + text.n; at; line++) {
+		if (end - at >= 4 && memcmp(at, "%TAG", 4) == 0)
 			return fail(r, line, 1, "YAML tags are not understood; leave the line out");
+		at = memchr(at, '\n', (size_t)(end - at));
+		at = at ? at + 1 : NULL;
+	}
 	if (parser_begin(r, &p, text) < 0)
 		return -1;
 	int rc = 0;
