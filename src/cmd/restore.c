@@ -225,7 +225,7 @@ static int find_path(struct job *j, struct err *e)
 	}
 	if (j->conf && j->f.json) /* standard output is for the result */
 		log_setup(j->conf->log_level, j->conf->log_json, STDERR_FILENO);
-	j->db = j->conf ? conf_db_find(j->conf, path) : NULL;
+	j->db = j->conf ? conf_db_get(j->conf, path, e) : NULL;
 	if (j->db)
 		return 0;
 	return is_dir ? single_replica(j, path, e) : neither(j, path, &no_conf, e);

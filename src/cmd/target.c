@@ -106,7 +106,7 @@ static int find_path(struct target *t, const char *argument, bool no_expand_env,
 		*e = no_conf;
 		return -1;
 	}
-	const struct conf_db *db = t->conf ? conf_db_find(t->conf, path) : NULL;
+	const struct conf_db *db = t->conf ? conf_db_get(t->conf, path, e) : NULL;
 	if (db)
 		return configured(t, db, e);
 	return is_dir ? single(t, path, e) : neither(t, path, &no_conf, e);

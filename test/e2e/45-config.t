@@ -164,4 +164,14 @@ stop "$PID"
 is "$rc" 0 "and stops as it should"
 run walbrook check -config "$golden/conf/01-single-file.yml"
 is "$(grep -c 'running' <<<"$out")" 0 "and is then not noticed any more"
+
+note "a database of an entry with dir is restored by its path"
+start daemon2 replicate "$ROOT/tenants/7/a.db" "file://$ROOT/backup/tenants/7/a.db"
+wait_for 20 replica_has "$ROOT/backup/tenants/7/a.db" 'SELECT a FROM t' 1
+stop "$PID"
+run walbrook restore -config "$golden/conf/07-directories.yml" -o "$T/restored.db" "$ROOT/tenants/7/a.db"
+is "$rc" 0 "restore finds it" || note "$out"
+is "$(sql "$T/restored.db" 'SELECT a FROM t')" 1 "and its replica"
+run walbrook restore -config "$golden/conf/07-directories.yml" -o "$T/restored2.db" "$ROOT/tenants/7/a.sqlite"
+is "$rc" 3 "a name that does not fit is no database of it: exit code 3"
 done_testing
