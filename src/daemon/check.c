@@ -73,32 +73,27 @@ int64_t check_free_bytes(const char *path)
 
 /* ---- the configuration ---- */
 
-static bool has_secret(const void *base, enum option_scope scope)
+/* Whether a secret stands in the file itself. What came from the environment does not. */
+static bool has_secret(const struct conf_origin *origins, enum option_scope scope)
 {
-	char buf[OPTION_TEXT_BYTES];
-	for (size_t i = 0; i < options_n; i++) {
+	for (size_t i = 0; origins && i < options_n; i++) {
 		const struct option *o = &options[i];
 		if (o->scope != scope)
 			continue;
-		if (o->type == OPTION_SECTION && has_secret(base, o->sub))
+		if (o->type == OPTION_SECTION && has_secret(origins, o->sub))
 			return true;
-		if (o->secret && o->type == OPTION_TEXTS) {
-			const char *count = (const char *)base + o->count_at;
-			if (*(const size_t *)(const void *)count > 0)
-				return true;
-		} else if (o->secret && option_text(o, base, buf)) {
+		if (o->secret && origins[i].line && !origins[i].handed_down && !origins[i].variable)
 			return true;
-		}
 	}
 	return false;
 }
 
 static bool conf_has_secret(const struct conf *c)
 {
-	bool found = has_secret(c, SCOPE_TOP);
+	bool found = has_secret(c->origins, SCOPE_TOP);
 	for (size_t i = 0; i < c->dbs_n; i++)
 		for (size_t k = 0; k < c->dbs[i].replicas_n; k++)
-			found = found || has_secret(&c->dbs[i].replicas[k], SCOPE_REPLICA);
+			found = found || has_secret(c->dbs[i].replicas[k].origins, SCOPE_REPLICA);
 	return found;
 }
 

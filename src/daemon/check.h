@@ -23,9 +23,9 @@ struct check_finding {
 };
 typedef void check_fn(void *arg, const struct check_finding *f);
 
-/* Looks at everything, or only at the databases with these paths (absolute; n 0: all) and at the machine.
- * Returns 0 when the probe itself was made, whatever it found. ERR_CONFIG: a path that the configuration does
- * not have. */
+/* Looks at everything (of a configuration read by conf_read_origins(), also at who can read its secrets), or
+ * only at the databases with these paths (absolute; n 0: all) and at the machine. Returns 0 when the probe
+ * itself was made, whatever it found. ERR_CONFIG: a path that the configuration does not have. */
 int check_run(struct conf *c, const char *const *paths, size_t n, check_fn *fn, void *arg, struct err *e);
 
 /* ---- the parts, in files of their own ---- */

@@ -46,6 +46,10 @@ done
 run walbrook check -config "$golden/conf/07-directories.yml"
 like "$out" "tenants/7/a\.db" "a database in a directory is looked at"
 is "$(grep -c text.db <<<"$out")" 0 "a file that is no database is not"
+run walbrook check -config "$golden/conf/20-s3.yml"
+like "$out" 'holds secrets' "a secret in a file that everybody may read is noticed"
+run walbrook check -config "$golden/conf/22-abs.yml"
+is "$(grep -c 'holds secrets' <<<"$out")" 0 "one that comes from the environment is not in the file"
 for file in "$golden"/conf/2[0-3]*.yml; do
   run walbrook check -config "$file"
   is "$rc" 3 "${file##*/}: check says that it cannot be used: exit code 3"
