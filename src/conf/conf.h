@@ -42,7 +42,7 @@ struct conf_replica {
 };
 
 /* One database, or with is_template all that are in a directory: `dir` is then the directory and `pattern` what
- * the names in it must fit (relative to dir; of `path: /data/x*\/y.db` they are /data and x*\/y.db), `path`
+ * the names in it must fit (relative to dir; of `path: /data/x?/y.db` they are /data and x?/y.db), `path`
  * only tells the template in messages, and paths of replicas and meta_path are directories above those of each
  * database. conf_db_instance() makes the settings of one database of it. */
 struct conf_db {

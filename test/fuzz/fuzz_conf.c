@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Configuration files from nowhere, with an environment that never changes. The first byte says whether
- * variables are expanded. What is accepted must be complete (every database with a path, every replica with a
- * type, a name and a place) and must pass its checks again; what is refused must have a text that begins with
- * the name of the file. */
+ * variables are expanded and whether origins are kept. What is accepted must be complete (every database with a
+ * path, every replica with a type, a name and a place) and must pass its checks again; what is refused must
+ * have a text that begins with the name of the file. */
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -75,7 +75,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct dyn text = DYN_INIT(CONF_FILE_MAX_BYTES + 1);
 	if (size == 0)
 		return 0;
-	struct reader r = { .file = "fuzz.yml", .c = calloc(1, sizeof *r.c), .e = &e };
+	struct reader r = {
+		.file = "fuzz.yml", .c = calloc(1, sizeof *r.c), .e = &e, .keep_origins = data[0] & 2
+	};
 	struct span in = { data + 1, size - 1 };
 	assert(r.c && (r.c->file = strdup(r.file)));
 	int rc = data[0] & 1 ? expand_text(r.file, in, fuzz_environment, &text, &r.expanded, &e)
