@@ -57,6 +57,11 @@ for file in "$golden"/conf/2[0-3]*.yml; do
   run walbrook replicate -config "$file"
   is "$rc" 3 "${file##*/}: replicate refuses: exit code 3"
   like "$out" 'this version cannot use .* it can use' "${file##*/}: in the same words"
+  for command in generations snapshots wal; do
+    run walbrook "$command" -config "$file" "$ROOT/app.db"
+    is "$rc" 3 "${file##*/}: $command refuses: exit code 3"
+    like "$out" 'this version cannot use .* it can use' "${file##*/}: in the same words"
+  done
   run walbrook restore -config "$file" -o "$T/x" "$ROOT/app.db"
   is "$rc" 3 "${file##*/}: restore refuses: exit code 3"
   like "$out" 'this version cannot use .* it can use' "${file##*/}: in the same words"
@@ -176,6 +181,8 @@ stop "$PID"
 run walbrook restore -config "$golden/conf/07-directories.yml" -o "$T/restored.db" "$ROOT/tenants/7/a.db"
 is "$rc" 0 "restore finds it" || note "$out"
 is "$(sql "$T/restored.db" 'SELECT a FROM t')" 1 "and its replica"
+run walbrook snapshots -config "$golden/conf/07-directories.yml" "$ROOT/tenants/7/a.db"
+like "$out" '^file  *[0-9a-f]{16}  *00000000' "and so do the listings" || note "$out"
 run walbrook restore -config "$golden/conf/07-directories.yml" -o "$T/restored2.db" "$ROOT/tenants/7/a.sqlite"
 is "$rc" 3 "a name that does not fit is no database of it: exit code 3"
 done_testing
