@@ -110,7 +110,18 @@ static int list_open(struct store *s, const char *path, DIR **ret, struct err *e
 	return 0; /* nothing was ever put there */
 }
 
-static int list_entries(DIR *d, const char *path, store_list_fn *fn, void *arg, struct err *e)
+/* Its writer is alive: it holds the lock (see above). */
+static bool temp_in_use(int dir_fd, const char *name)
+{
+	int fd = openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	bool in_use = fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) < 0 && errno == EWOULDBLOCK;
+	if (fd >= 0)
+		close(fd);
+	return in_use;
+}
+
+/* Temp files, or all the others. */
+static int list_entries(DIR *d, const char *path, bool temp, store_list_fn *fn, void *arg, struct err *e)
 {
 	for (;;) {
 		struct stat st;
@@ -118,7 +129,9 @@ static int list_entries(DIR *d, const char *path, store_list_fn *fn, void *arg, 
 		const struct dirent *de = readdir(d);
 		if (!de)
 			return errno ? err_sys(e, errno, "%s: cannot list", path) : 0;
-		if (strcmp(de->d_name, ".") == 0 || strcmp(de->d_name, "..") == 0 || temp_name(de->d_name))
+		if (strcmp(de->d_name, ".") == 0 || strcmp(de->d_name, "..") == 0)
+			continue;
+		if (temp_name(de->d_name) != temp || (temp && temp_in_use(dirfd(d), de->d_name)))
 			continue;
 		if (fstatat(dirfd(d), de->d_name, &st, 0) < 0 &&
 		    fstatat(dirfd(d), de->d_name, &st, AT_SYMLINK_NOFOLLOW) <
@@ -135,7 +148,8 @@ static int list_entries(DIR *d, const char *path, store_list_fn *fn, void *arg, 
 	}
 }
 
-static int file_list(struct store *s, const char *prefix, store_list_fn *fn, void *arg, struct err *e)
+static int list_some(struct store *s, const char *prefix, bool temp, store_list_fn *fn, void *arg,
+		     struct err *e)
 {
 	char path[PATH_BYTES], key[PATH_BYTES];
 	DIR *d;
@@ -154,9 +168,19 @@ static int file_list(struct store *s, const char *prefix, store_list_fn *fn, voi
 		return -1;
 	if (!d)
 		return 0;
-	int rc = list_entries(d, path, fn, arg, e);
+	int rc = list_entries(d, path, temp, fn, arg, e);
 	closedir(d);
 	return rc;
+}
+
+static int file_list(struct store *s, const char *prefix, store_list_fn *fn, void *arg, struct err *e)
+{
+	return list_some(s, prefix, false, fn, arg, e);
+}
+
+static int file_list_temp(struct store *s, const char *prefix, store_list_fn *fn, void *arg, struct err *e)
+{
+	return list_some(s, prefix, true, fn, arg, e);
 }
 
 /* ---- upload ---- */
@@ -525,6 +549,7 @@ static void file_close(struct store *s)
 static const struct store_ops file_ops = {
 	.scheme = "file",
 	.list = file_list,
+	.list_temp = file_list_temp,
 	.put_begin = file_put_begin,
 	.put_write = file_put_write,
 	.put_commit = file_put_commit,

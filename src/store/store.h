@@ -51,6 +51,9 @@ struct store_ops {
 	int (*put_file)(struct store *s, const char *key, const char *local_path, struct err *e);
 	/* Removes everything below prefix, ours or not. Only for whole generations. */
 	int (*remove_all)(struct store *s, const char *prefix, struct err *e);
+	/* Temporary files directly below prefix that uploads have left which did not end (list never shows
+	 * them). Those of uploads that are going on are left out. */
+	int (*list_temp)(struct store *s, const char *prefix, store_list_fn *fn, void *arg, struct err *e);
 	/* Makes the names published by put_file durable (they are visible at once). */
 	int (*sync)(struct store *s, struct err *e);
 };

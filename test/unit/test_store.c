@@ -401,6 +401,30 @@ static void test_list(void **state)
 	store_close(s);
 }
 
+static void test_list_temp(void **state)
+{
+	struct store *s = open_store("temp");
+	struct store_put *p;
+	struct err e = ERR_INIT;
+	struct seen seen = { 0 };
+	(void)state;
+	assert_int_equal(s->ops->list_temp(s, WAL, on_entry, &seen, &e), -1);
+	assert_int_equal(e.kind, ERR_NOTHING);
+	put(s, SEGMENT, "12345");
+	assert_int_equal(s->ops->list_temp(s, WAL, on_entry, &seen, &e), 0);
+	assert_int_equal(s->ops->list_temp(s, "generations/fedcba9876543210/wal/", on_entry, &seen, &e), 0);
+	assert_int_equal(seen.n, 0);
+	/* Of an upload that goes on it says nothing; of one that is dead it does. */
+	assert_int_equal(s->ops->put_begin(s, WAL "alive", &p, &e), 0);
+	write_file(under("temp/" WAL "dead.tmp"), "dead");
+	assert_int_equal(s->ops->list_temp(s, WAL, on_entry, &seen, &e), 0);
+	assert_int_equal(seen.n, 1);
+	assert_int_equal(seen.bytes, 4);
+	assert_string_equal(seen.last, "dead.tmp");
+	s->ops->put_abort(p);
+	store_close(s);
+}
+
 static void test_root_not_a_directory(void **state)
 {
 	struct store *s = open_store("rootfile");
@@ -738,6 +762,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_time_of_publication),
 		cmocka_unit_test(test_stale_temp),
 		cmocka_unit_test(test_list),
+		cmocka_unit_test(test_list_temp),
 		cmocka_unit_test(test_root_not_a_directory),
 		cmocka_unit_test(test_put_file),
 		cmocka_unit_test(test_remove),
