@@ -15,7 +15,7 @@ enum { EVERY_MS = 200 };
 
 void progress_init(struct progress *p, bool on, int fd)
 {
-	*p = (struct progress){ .on = on, .fd = fd };
+	*p = (struct progress){ .on = on, .fd = fd, .verb = "restoring" };
 	pthread_mutex_init(&p->lock, NULL);
 }
 
@@ -37,8 +37,8 @@ static int amount(char *buf, size_t n, uint64_t bytes)
 	return snprintf(buf, n, u == 0 ? "%.0f %s" : "%.1f %s", v, units[u]);
 }
 
-char *progress_text(char buf[PROGRESS_TEXT_BYTES], uint64_t done_bytes, uint64_t total_bytes,
-		    int64_t elapsed_ms)
+static char *text_of(char buf[PROGRESS_TEXT_BYTES], const char *verb, uint64_t done_bytes, uint64_t total_bytes,
+		     int64_t elapsed_ms)
 {
 	char done[24], total[24], rate[24], left[40] = "";
 	/* An object may be larger than it was when it was listed. */
@@ -57,15 +57,21 @@ char *progress_text(char buf[PROGRESS_TEXT_BYTES], uint64_t done_bytes, uint64_t
 			snprintf(left, sizeof left, ", %" PRIu64 " min %" PRIu64 " s left", s / 60, s % 60);
 	}
 	int percent = total_bytes > 0 ? (int)((double)done_bytes * 100 / (double)total_bytes) : 100;
-	snprintf(buf, PROGRESS_TEXT_BYTES, "restoring %s of %s (%d %%), %s/s%s", done, total, percent, rate,
+	snprintf(buf, PROGRESS_TEXT_BYTES, "%s %s of %s (%d %%), %s/s%s", verb, done, total, percent, rate,
 		 left);
 	return buf;
+}
+
+char *progress_text(char buf[PROGRESS_TEXT_BYTES], uint64_t done_bytes, uint64_t total_bytes,
+		    int64_t elapsed_ms)
+{
+	return text_of(buf, "restoring", done_bytes, total_bytes, elapsed_ms);
 }
 
 static void draw(struct progress *p, int64_t now_ms)
 {
 	char text[PROGRESS_TEXT_BYTES], line[PROGRESS_TEXT_BYTES + 8];
-	progress_text(text, atomic_load(&p->done_bytes), p->total_bytes, now_ms - p->start_ms);
+	text_of(text, p->verb, atomic_load(&p->done_bytes), p->total_bytes, now_ms - p->start_ms);
 	int n = snprintf(line, sizeof line, "\r%s\033[K", text);
 	p->drawn = n > 0 && write(p->fd, line, (size_t)n) == n;
 }

@@ -12,7 +12,8 @@
 
 struct progress {
 	bool on;
-	int fd; /* where the line goes */
+	int fd;		  /* where the line goes */
+	const char *verb; /* first word of the line; progress_init: "restoring" */
 	_Atomic uint64_t done_bytes;
 	uint64_t total_bytes;
 	int64_t start_ms;
@@ -27,7 +28,7 @@ void progress_add(struct progress *p, uint64_t bytes);
 void progress_end(struct progress *p); /* removes the line */
 
 #define PROGRESS_TEXT_BYTES 192
-/* The text of the line. Returns buf. */
+/* The text of the line of a restore. Returns buf. */
 char *progress_text(char buf[PROGRESS_TEXT_BYTES], uint64_t done_bytes, uint64_t total_bytes,
 		    int64_t elapsed_ms);
 
