@@ -23,6 +23,7 @@ extern const struct command *const commands[]; /* NULL at the end; main.c */
 extern const struct command command_check, command_config;
 extern const struct command command_help, command_replicate, command_restore, command_version;
 extern const struct command command_databases, command_generations, command_snapshots, command_wal;
+extern const struct command command_verify;
 
 /* NULL and ERR_USAGE (with the nearest known one) when there is no such command. */
 const struct command *command_find(const char *name, struct err *e);
