@@ -20,8 +20,10 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "daemon/control.h"
 #include "daemon/metrics.h"
 #include "daemon/parts.h"
+#include "daemon/sync.h"
 
 /* Nothing was ever served and nothing can be: the reason is ours. */
 static bool all_broken(struct daemon *d)
@@ -44,6 +46,8 @@ static void run_due(void *arg)
 		list = m->mark_next;
 		m->marked = false;
 		managed_turn(m);
+		if (m->syncs)
+			sync_turn(m);
 	}
 	bool broken = !d->en.stopping && all_broken(d);
 	if (broken && pool_out(d->en.pool) == 0) { /* what is under way ends first, and nothing follows it */
@@ -96,6 +100,7 @@ static int open_engine(struct daemon *d, struct err *e)
 
 static void close_all(struct daemon *d)
 {
+	control_close(d);
 	/* After a deadline or a second signal jobs may still be out, in a call that does not return: end
 	 * without them. */
 	if (d->en.pool && pool_out(d->en.pool) > 0) {
@@ -132,7 +137,8 @@ int daemon_run(const struct conf *c, struct err *e, int *ret_exit)
 	srand48((long)mono_us() ^ getpid());
 	log_info("walbrook", L_S("version", WALBROOK_VERSION), L_I("databases", c->dbs_n));
 	stop_init(&d);
-	if (open_engine(&d, e) == 0 && set_open(&d, e) == 0 && metrics_open(&d, &d.metrics, e) == 0) {
+	if (open_engine(&d, e) == 0 && set_open(&d, e) == 0 && control_open(&d, e) == 0 &&
+	    metrics_open(&d, &d.metrics, e) == 0) {
 		loop_before_sleep(d.en.loop, run_due, &d);
 		loop_wake(d.en.loop);
 		service_open(&d);

@@ -17,6 +17,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "daemon/sync.h"
 
 enum {
 	POLL_FIRST_US = 40,
@@ -451,6 +452,7 @@ void managed_fini(struct managed *m)
 {
 	if (!m->en)
 		return;
+	sync_forget(m);
 	if (m->en->watcher)
 		watch_cancel(m->en->watcher, &m->watch);
 	loop_timer_cancel(m->en->loop, &m->timer);

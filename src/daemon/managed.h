@@ -123,6 +123,7 @@ struct db_seen {
 	int64_t generation_wall_us;		       /* the generation began, or was taken up */
 	uint64_t file_bytes, wal_file_bytes, spool_bytes;
 	uint32_t page_bytes, wal_frames, wal_frames_copied;
+	uint64_t done_step, reached_step; /* numbers of the last one, and of the last that captured all */
 	enum err_kind why_kind;
 	char *why; /* reason of the state or trouble, owned; NULL: none */
 };
@@ -183,6 +184,11 @@ void managed_turn(struct managed *m); /* picks what is due; called for the marke
 void managed_saw(struct managed *m); /* a step is over */
 void ship_saw(struct shipper *s);    /* a job is about to take it */
 void ship_saw_error(struct shipper *s, const char *text);
+bool ship_restorable(const struct shipper *s); /* it has a snapshot of the current generation */
+
+/* sync.c: whether somebody waits for a replica. No job has it in hand. */
+enum sync_wish { SYNC_NONE, SYNC_SHIP, SYNC_SETTLE };
+enum sync_wish sync_wish(const struct shipper *s);
 
 /* ship.c */
 void ship_init(struct shipper *s, struct managed *m, const struct conf_replica *conf);

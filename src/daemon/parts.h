@@ -36,6 +36,7 @@ struct daemon {
 	int status;
 	struct service service;
 	struct loop_timer summary;
+	struct control *control; /* NULL: no socket */
 	struct dir_watch *dirs;
 	size_t dirs_n;
 	struct metrics *metrics; /* NULL: no addr */

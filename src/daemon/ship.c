@@ -353,6 +353,11 @@ int64_t ship_turn(struct shipper *s, int64_t now_us)
 		return 0;
 	if (!s->attached || generation_none(&s->r.generation))
 		return 0;
+	enum sync_wish wish = s->m->syncs ? sync_wish(s) : SYNC_NONE;
+	if (wish == SYNC_SETTLE) {
+		submit(s, SHIP_SETTLE);
+		return 0;
+	}
 	if (s->cursor) {
 		if (!continues(s->r.at, s->cursor)) {
 			if (generation_equal(&s->cursor->generation, &s->m->generation))
@@ -361,9 +366,10 @@ int64_t ship_turn(struct shipper *s, int64_t now_us)
 				skip_generation(s);
 			return now_us;
 		}
-		if (stopping || ship_has_token(s, now_us)) {
+		bool has_token = ship_has_token(s, now_us);
+		if (stopping || wish == SYNC_SHIP || has_token) {
 			if (!stopping && !s->paid && s->conf->sync_interval_us > 0) {
-				s->tokens -= 1;
+				s->tokens -= has_token ? 1 : 0; /* for one who waits it goes without */
 				s->paid = s->m->segs_last;
 			}
 			submit_object(s);

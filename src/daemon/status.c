@@ -58,8 +58,11 @@ void managed_saw(struct managed *m)
 	s->wal_frames_copied = d->backfill;
 	s->why_kind = d->why.kind;
 	keep_text(&s->why, trouble ? d->why.text : NULL);
-	if (m->report.reached)
+	s->done_step = m->steps_begun;
+	if (m->report.reached) {
+		s->reached_step = m->steps_begun;
 		m->behind_wall_us = 0;
+	}
 }
 
 static struct replica_seen look(const struct replica *r)
@@ -101,6 +104,18 @@ static struct replica_seen seen_now(const struct shipper *s)
 	return taken ? s->seen : look(&s->r);
 }
 
+static bool restorable(const struct shipper *s, const struct replica_seen *r)
+{
+	return s->attached && !r->wants_snapshot && !generation_none(&r->generation) &&
+	       generation_equal(&r->generation, &s->m->generation);
+}
+
+bool ship_restorable(const struct shipper *s)
+{
+	struct replica_seen r = seen_now(s);
+	return restorable(s, &r);
+}
+
 /* The earlier one; 0 is none. */
 static int64_t earlier(int64_t a, int64_t b)
 {
@@ -135,9 +150,7 @@ static int64_t oldest_unshipped(const struct shipper *s, const struct replica_se
 	/* Without a snapshot nothing of the generation can be restored from it. */
 	if (s->adrift_wall_us)
 		return earlier(oldest_us, s->adrift_wall_us);
-	if (!s->attached || r->wants_snapshot || !generation_equal(&r->generation, &m->generation))
-		return earlier(oldest_us, m->seen.generation_wall_us);
-	return oldest_us;
+	return restorable(s, r) ? oldest_us : earlier(oldest_us, m->seen.generation_wall_us);
 }
 
 /* The state with what the loop knows beyond the last step. */
@@ -146,7 +159,7 @@ static enum db_state shown_state(const struct managed *m, struct status_now now,
 	*ret_since_wall_us = m->seen.state_wall_us;
 	if (m->state != DB_IDLE)
 		return m->state;
-	if (m->snap && m->snap->phase == SNAP_COPY) {
+	if (m->snap && m->snap->phase == SNAP_COPY && !m->snap->drill) {
 		*ret_since_wall_us = now.wall_us - (now.mono_us - m->snap->since_us);
 		return DB_SNAPSHOT;
 	}
@@ -237,8 +250,7 @@ void status_of_replica(const struct shipper *s, struct status_now now, struct st
 					.snapshot_at = r.snapshot_at,
 					.deleted = r.deleted,
 					.validation = s->validation };
-	ret->restorable = s->attached && !r.wants_snapshot && !generation_none(&r.generation) &&
-			  generation_equal(&r.generation, &s->m->generation);
+	ret->restorable = restorable(s, &r);
 	ret->oldest_unshipped_wall_us = oldest_unshipped(s, &r);
 	ret->lag_us = age_us(ret->oldest_unshipped_wall_us, now.wall_us);
 	if (s->misses && s->retry_us > now.mono_us)

@@ -262,6 +262,8 @@ static enum peek peek(struct db *d, const struct stat *st, struct err *e)
 			d->o.path);
 		return fresh ? PEEK_WAIT : PEEK_BROKEN;
 	}
+	uint32_t page_bytes = (uint32_t)h[16] << 8 | h[17];
+	d->page_bytes = page_bytes == 1 ? PAGE_BYTES_MAX : page_bytes;
 	if (h[18] == 2 && h[19] == 2)
 		return PEEK_WAL;
 	if (h[18] > 2 || h[19] > 2 || h[18] == 0 || h[19] == 0) {

@@ -50,7 +50,7 @@ is "$(bash_says walbrook restore --time)" "--timestamp " "bash: two dashes"
 is "$(bash_says walbrook restore -config "$T/conf")" "$T/configuration.md " "bash: a file for a flag"
 is "$(bash_says walbrook restore "$T/conf")" "$T/configuration.md " "bash: a file for an argument"
 is "$(bash_says walbrook restore -parallelism '' | tr -d ' ')" "" "bash: nothing for a number"
-is "$(bash_says walbrook help ver)" "version " "bash: help of a command"
+is "$(bash_says walbrook help versi)" "version " "bash: help of a command"
 
 if command -v fish >/dev/null; then
   fish_says() { # LINE
