@@ -46,6 +46,7 @@ enum {
 	BUSY_RETRY_US = 10000,
 	BLIND_AFTER_US = 60000000,
 	BLIND_LEAST_US = 5000000,
+	GAP_LOOK_US = 1000000,
 	DB_HEADER_BYTES = 100,
 };
 
@@ -731,6 +732,8 @@ static void next_due(struct db *d, struct db_report *ret)
 	} else if (!d->resting) {
 		due_us = d->changed_us + REST_AFTER_US;
 	}
+	if (d->cap.blind && (due_us == 0 || due_us > now_us + GAP_LOOK_US))
+		due_us = now_us + GAP_LOOK_US; /* its application may be quiet for long */
 	ret->due_us = due_us;
 }
 
