@@ -435,7 +435,7 @@ int managed_init(struct managed *m, struct engine *en, const struct conf_db *con
 				.min_checkpoint_pages = conf->min_checkpoint_pages,
 				.max_checkpoint_pages = conf->max_checkpoint_pages,
 				.checkpoint_interval_us = conf->checkpoint_interval_us,
-				.spool_quota_bytes = 1ull << 30,
+				.spool_quota_bytes = (uint64_t)conf->spool_quota_bytes,
 				.wal_cap_bytes = 1ull << 30 };
 	if (db_init(&m->db, &o, e) < 0)
 		return -1;
