@@ -15,13 +15,14 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/log.h"
 #include "conf/conf.h"
 #include "daemon/daemon.h"
 #include "rt/child.h"
 
 struct replicate_flags {
-	const char *exec, *config;
+	const char *exec, *config, *socket;
 	bool no_expand_env, json;
 };
 
@@ -32,6 +33,8 @@ static const struct args_flag flags[] = {
 	  "run COMMAND beside replication and end with it, with its exit status", 0, 0 },
 	{ "json", ARGS_BOOL, AT(json), NULL, "write the log as JSON, as `logging: { type: json }` does", 0, 0 },
 	{ "config", ARGS_TEXT, AT(config), "FILE", "configuration; see below", 0, 0 },
+	{ "socket", ARGS_TEXT, AT(socket), "PATH", "where status, sync and reload ask it; else the key socket",
+	  0, 0 },
 	{ "no-expand-env", ARGS_BOOL, AT(no_expand_env), NULL, "leave $NAME in the configuration as it stands",
 	  0, 0 },
 	{ 0 },
@@ -100,6 +103,23 @@ static int take_exec(const char *exec, struct conf *c, struct err *e)
 	return 0;
 }
 
+static int take_socket(const char *given, struct conf *c, struct err *e)
+{
+	char path[PATH_BYTES];
+	if (!given)
+		return 0;
+	if (!*given)
+		return err_set(e, ERR_USAGE, "-socket is empty");
+	if (path_absolute(path, given, e) < 0)
+		return err_wrap(e, "-socket");
+	char *copy = strdup(path);
+	if (!copy)
+		return err_sys(e, ENOMEM, "cannot keep the path of -socket");
+	free(c->socket);
+	c->socket = copy;
+	return 0;
+}
+
 static int check_usable(const struct conf *c, struct err *e)
 {
 	for (size_t i = 0; i < c->dbs_n; i++)
@@ -125,6 +145,8 @@ static int run(int argc, char *const *argv, struct err *e, int *ret_exit)
 		log_setup(c->log_level, true, c->log_stdout ? STDOUT_FILENO : STDERR_FILENO);
 	}
 	rc = take_exec(f.exec, c, e);
+	if (rc == 0)
+		rc = take_socket(f.socket, c, e);
 	if (rc == 0)
 		rc = check_usable(c, e);
 	if (rc == 0)

@@ -32,12 +32,15 @@
 
 enum {
 	CLIENTS_MAX = 32,
+	BACKLOG = 128,
 	CLIENT_US = 10000000, /* without progress */
 	ANSWER_MAX_BYTES = 256 << 20,
 	ACCEPT_AGAIN_US = 1000000,
 	LOCK_TRIES = 40,
 	LOCK_WAIT_US = 5000,
 };
+
+enum phase { CLIENT_READS, CLIENT_WAITS, CLIENT_SHOWS, CLIENT_ENDS };
 
 struct client {
 	struct control *control;
@@ -48,7 +51,7 @@ struct client {
 	struct request request;
 	struct show show;
 	struct sync *sync; /* while it waits */
-	enum { CLIENT_READS, CLIENT_WAITS, CLIENT_SHOWS, CLIENT_ENDS } phase;
+	enum phase phase;
 };
 
 struct control {
@@ -121,7 +124,7 @@ static void client_send(struct client *c)
 }
 
 /* From here on the answer leaves whenever the client takes some of it. */
-static void client_answers(struct client *c, int phase)
+static void client_answers(struct client *c, enum phase phase)
 {
 	struct err e;
 	c->phase = phase;
@@ -388,7 +391,7 @@ static int listen_on(struct control *k, const struct sockaddr_un *at, struct err
 		close(fd);
 		return -1;
 	}
-	if (chmod(at->sun_path, 0600) < 0 || listen(fd, CLIENTS_MAX) < 0 || stat(at->sun_path, &st) < 0) {
+	if (chmod(at->sun_path, 0600) < 0 || listen(fd, BACKLOG) < 0 || stat(at->sun_path, &st) < 0) {
 		err_sys(e, errno, "%s", at->sun_path);
 		sys_unlink(at->sun_path);
 		close(fd);

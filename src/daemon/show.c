@@ -97,6 +97,14 @@ static const char *cell(char buf[PATH_BYTES], const char *text)
 	return buf;
 }
 
+/* The path stands before it already. */
+static const char *reason_of(const struct status_db *db)
+{
+	size_t n = strlen(db->path);
+	bool again = strncmp(db->reason, db->path, n) == 0 && db->reason[n] == ':' && db->reason[n + 1] == ' ';
+	return db->reason + (again ? n + 2 : 0);
+}
+
 static bool replica_needs(const struct status_replica *r)
 {
 	return r->failing || r->validation.result == VALIDATION_ERROR;
@@ -167,7 +175,7 @@ static void explain_db(struct dyn *to, const struct status_db *db, struct status
 	if (plain)
 		return;
 	line(to, ' ', "%s: %s for %s: %s", db->path, db->state_name,
-	     age_text(age, db->since_wall_us ? now.wall_us - db->since_wall_us : 0), db->reason);
+	     age_text(age, db->since_wall_us ? now.wall_us - db->since_wall_us : 0), reason_of(db));
 	if (db->state == DB_GAP)
 		line(to, ' ', "  nothing is captured now; a new generation begins by itself as soon as it can");
 	else if (db->state == DB_BROKEN)
@@ -249,7 +257,7 @@ static void whole_db(struct show *s, const struct managed *m, const struct statu
 	char a[TEXT_BYTES], b[TEXT_BYTES], at[TIME_TEXT_BYTES], pos[POSITION_TEXT_BYTES];
 	line(to, ' ', "%s", db->path);
 	field(to, "state", "%s since %s%s%s", db->state_name, when_text(at, db->since_wall_us),
-	      *db->reason ? ": " : "", db->reason);
+	      *db->reason ? ": " : "", reason_of(db));
 	field(to, "position", "%s",
 	      generation_none(&db->generation) ? "-" : position_format(pos, &db->generation, db->captured));
 	field(to, "newest commit", "%s", when_text(at, db->commit_wall_us));
@@ -524,7 +532,7 @@ static void missing(char *buf, size_t size, const struct status_db *db, const st
 	if (r->failing)
 		snprintf(buf, size, "fails (%u %s): %s", r->tries, r->tries == 1 ? "try" : "tries", r->error);
 	else if (db->state == DB_GAP)
-		snprintf(buf, size, "nothing is captured now: %s", db->reason);
+		snprintf(buf, size, "nothing is captured now: %s", reason_of(db));
 	else if (!r->attached)
 		snprintf(buf, size, "not reached yet");
 	else if (r->behind_bytes)
@@ -550,11 +558,11 @@ static void sync_replica(struct sync_show *o, const struct sync_wait *w, const s
 	bool there = w->kind == ERR_NONE && sync_has(w, s);
 	status_of_replica(s, o->now, &r);
 	if (w->kind != ERR_NONE)
-		snprintf(what, sizeof what, "%s: %s", db->state_name, db->reason);
+		snprintf(what, sizeof what, "%s: %s", db->state_name, reason_of(db));
 	else if (!there)
 		missing(what, sizeof what, db, &r);
 	else if (generation_none(&w->generation))
-		snprintf(what, sizeof what, "nothing to ship: %s", db->reason);
+		snprintf(what, sizeof what, "nothing to ship: %s", reason_of(db));
 	if (!o->json) {
 		line(o->to, '=', "%s\t%s\t%s\t%s", first ? cell(path, db->path) : "", cell(name, r.name),
 		     generation_none(&r.generation) ? "-" : position_text(at, r.at), what);
