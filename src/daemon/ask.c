@@ -246,7 +246,8 @@ int ask(struct ask *a, const struct request *r, int64_t wait_us, ask_line_fn *fn
 	while (open && !ended) {
 		const uint8_t *end = in.len > at ? memchr(in.p + at, '\n', in.len - at) : NULL;
 		if (!end) {
-			memmove(in.p, in.p + at, in.len - at);
+			if (at > 0)
+				memmove(in.p, in.p + at, in.len - at);
 			in.len -= at;
 			at = 0;
 			int got = receive(a, &in, until_us, e);
