@@ -89,7 +89,9 @@ static bool end_is_exact(const struct listing *l)
 static void window(const struct conf_replica *r, struct listing *l, struct facts *f)
 {
 	struct err e = ERR_INIT;
-	bool readable = r->age_identities_n == 0 && r->age_recipients_n == 0;
+	bool readable = r->age_identities_n + r->age_recipients_n + r->age_identity_files_n +
+				r->age_recipient_files_n ==
+			0;
 	if (readable && listing_docs_window(l, &e) < 0)
 		log_warn("index documents cannot be read; times are those of the objects",
 			 L_S("replica", r->name), L_S("generation", l->plan.generation.name),

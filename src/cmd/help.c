@@ -110,3 +110,18 @@ const struct command command_help = {
 	.flags = flags,
 	.run = run,
 };
+
+int command_identity(const char *file, struct conf_replica *replicas, size_t n, struct err *e)
+{
+	bool open;
+	if (!file)
+		return 0;
+	if (conf_replicas_add_identities(replicas, n, file, &open, e) < 0) {
+		if (e->kind == ERR_CONFIG)
+			e->kind = ERR_USAGE;
+		return err_wrap(e, "-identity");
+	}
+	if (open)
+		log_warn("a file with secret keys can be read by everybody; chmod o-r it", L_S("file", file));
+	return 0;
+}

@@ -120,11 +120,39 @@ static int take_socket(const char *given, struct conf *c, struct err *e)
 	return 0;
 }
 
-static int check_usable(const struct conf *c, struct err *e)
+/* The keys of one replica: are they there, and what can be done with them? */
+static int check_keys(const struct conf_db *db, const struct conf_replica *r, const char **warned,
+		      struct err *e)
 {
+	struct age_keys k;
+	const char *open;
+	if (conf_replica_keys(r, &k, &open, e) < 0)
+		return err_wrap(e, "%s: replica %s", db->path, r->name);
+	int match = 1;
+	if (k.recipients_n > 0 && (match = crypto_load(e)) == 0)
+		match = age_keys_match(&k, e);
+	if (match == 0)
+		log_warn("the replica is encrypted for keys that are not here (age.identities): it cannot be "
+			 "restored, verified or validated with this configuration; and when the metadata "
+			 "directory is lost, a new generation begins",
+			 L_S("db", db->path), L_S("replica", r->name));
+	else if (k.recipients_n == 0 && k.identities_n > 0)
+		log_info("no age.recipients: the replica is encrypted for the public keys of its identities",
+			 L_S("db", db->path), L_S("replica", r->name));
+	if (open && (!*warned || strcmp(open, *warned) != 0)) {
+		log_warn("a file with secret keys can be read by everybody; chmod o-r it", L_S("file", open));
+		*warned = open;
+	}
+	age_keys_free(&k);
+	return match < 0 ? -1 : 0;
+}
+
+static int check_all_keys(const struct conf *c, struct err *e)
+{
+	const char *warned = NULL;
 	for (size_t i = 0; i < c->dbs_n; i++)
 		for (size_t k = 0; k < c->dbs[i].replicas_n; k++)
-			if (conf_replica_usable(c, &c->dbs[i].replicas[k], e) < 0)
+			if (check_keys(&c->dbs[i], &c->dbs[i].replicas[k], &warned, e) < 0)
 				return -1;
 	return 0;
 }
@@ -148,7 +176,7 @@ static int run(int argc, char *const *argv, struct err *e, int *ret_exit)
 	if (rc == 0)
 		rc = take_socket(f.socket, c, e);
 	if (rc == 0)
-		rc = check_usable(c, e);
+		rc = check_all_keys(c, e);
 	if (rc == 0)
 		rc = daemon_run(c, e, ret_exit);
 	conf_free(c);

@@ -34,9 +34,10 @@
 #include "conf/nearest.h"
 #include "conf/url.h"
 #include "restore/restore.h"
+#include "store/crypt.h"
 
 struct restore_flags {
-	const char *output, *replica, *generation, *config;
+	const char *output, *replica, *generation, *config, *identity;
 	struct args_hex index;
 	struct args_time timestamp;
 	bool if_db_not_exists, if_replica_exists, no_expand_env, json;
@@ -66,6 +67,8 @@ static const struct args_flag flags[] = {
 	{ "config", ARGS_TEXT, AT(config), "FILE", "configuration that names the database", 0, 0 },
 	{ "no-expand-env", ARGS_BOOL, AT(no_expand_env), NULL, "leave $NAME in the configuration as it stands",
 	  0, 0 },
+	{ "identity", ARGS_TEXT, AT(identity), "FILE", "age identity that decrypts the replica (age-keygen)", 0,
+	  0 },
 	{ 0 },
 };
 
@@ -77,6 +80,7 @@ struct job {
 	struct conf_replica single; /* the URL or directory, when there is no database */
 	const struct conf_db *db;   /* in conf; NULL: single */
 	struct restore_source *sources;
+	struct opener *openers; /* one for each of sources */
 	size_t sources_n;
 	struct err not_opened; /* of the first replica that could not be opened; NONE: all could */
 };
@@ -91,6 +95,8 @@ static int check_flags(struct restore_flags *f, struct err *e)
 		f->replica = NULL;
 	if (f->generation && !*f->generation)
 		f->generation = NULL;
+	if (f->identity && !*f->identity)
+		return err_set(e, ERR_USAGE, "-identity is empty; give it a file as age-keygen writes it");
 	if (f->generation && !generation_valid(f->generation))
 		return err_set(e, ERR_USAGE,
 			       "-generation: \"%.80s\" is not the name of a generation; it has 16 lower case "
@@ -245,18 +251,31 @@ static int find_source(struct job *j, struct err *e)
 
 /* ---- sources ---- */
 
+/* A replica with its keys, which are read once. */
+struct opener {
+	const struct conf_replica *conf;
+	struct age_keys keys;
+};
+
 static int open_more(void *arg, struct store **ret, struct err *e)
 {
-	const struct conf_replica *r = arg;
-	return store_open(conf_replica_target(r), true, NULL, ret, e);
+	const struct opener *o = arg;
+	return store_open_keyed(conf_replica_target(o->conf), true, NULL, &o->keys, ret, e);
 }
 
 static int source_add(struct job *j, struct conf_replica *r, struct err *e)
 {
-	struct restore_source s = { .name = r->name, .open_more = open_more, .arg = r };
+	struct opener *o = &j->openers[j->sources_n];
+	struct restore_source s = { .name = r->name, .open_more = open_more, .arg = o };
 	s.how_to_name = j->db ? j->db->path : conf_replica_target(r);
-	if (conf_replica_usable(j->conf, r, e) < 0 || open_more(r, &s.store, e) < 0)
+	o->conf = r;
+	if (conf_replica_keys(r, &o->keys, NULL, e) < 0)
 		return -1;
+	if (open_more(o, &s.store, e) < 0) {
+		age_keys_free(&o->keys);
+		return -1;
+	}
+	s.sealed = o->keys.recipients_n > 0 && o->keys.identities_n == 0;
 	j->sources[j->sources_n++] = s;
 	return 0;
 }
@@ -280,7 +299,9 @@ static int open_sources(struct job *j, struct err *e)
 	if (n == 0)
 		return err_set(e, ERR_CONFIG, "%s: the database %s has no replicas", j->conf->file,
 			       j->db->path);
-	if (!(j->sources = calloc(n, sizeof *j->sources)))
+	if (command_identity(j->f.identity, all, n, e) < 0)
+		return -1;
+	if (!(j->sources = calloc(n, sizeof *j->sources)) || !(j->openers = calloc(n, sizeof *j->openers)))
 		return err_sys(e, ENOMEM, "cannot open the replicas");
 	for (size_t i = 0; i < n; i++) {
 		struct err one = ERR_INIT;
@@ -308,6 +329,9 @@ static void job_free(struct job *j)
 {
 	for (size_t i = 0; i < j->sources_n; i++)
 		store_close(j->sources[i].store);
+	for (size_t i = 0; i < j->sources_n; i++)
+		age_keys_free(&j->openers[i].keys);
+	free(j->openers);
 	free(j->sources);
 	conf_replica_free(&j->single);
 	conf_free(j->conf);

@@ -24,11 +24,12 @@
 #include "base/json.h"
 #include "cmd/target.h"
 #include "restore/verify.h"
+#include "store/crypt.h"
 
 enum { PARALLELISM = 8, PARALLELISM_MAX = 256, WORDS_BYTES = 5120 };
 
 struct verify_flags {
-	const char *replica, *generation, *config;
+	const char *replica, *generation, *config, *identity;
 	bool no_expand_env, json;
 	int parallelism;
 };
@@ -38,6 +39,8 @@ struct verify_flags {
 static const struct args_flag flags[] = {
 	{ "replica", ARGS_TEXT, AT(replica), "NAME", "only this replica of a configured database", 0, 0 },
 	{ "generation", ARGS_TEXT, AT(generation), "NAME", "only this generation", 0, 0 },
+	{ "identity", ARGS_TEXT, AT(identity), "FILE", "age identity that decrypts the replica (age-keygen)", 0,
+	  0 },
 	{ "json", ARGS_BOOL, AT(json), NULL, "print JSON; docs/json.md tells the fields", 0, 0 },
 	{ "parallelism", ARGS_INT, AT(parallelism), "N", "objects fetched at the same time; default 8", 0,
 	  PARALLELISM_MAX },
@@ -54,6 +57,7 @@ struct job {
 	char words[WORDS_BYTES]; /* the target, for the next command */
 	struct json json;
 	const struct conf_replica *replica; /* that is being read */
+	struct age_keys keys;		    /* of it */
 	struct verify_window *windows;	    /* of it, printed when all has been read */
 	size_t windows_n, windows_cap;
 	struct err no_memory; /* for windows */
@@ -219,14 +223,14 @@ static void replica_json(struct job *j, const struct verify_result *r, const str
 
 static int open_more(void *arg, struct store **ret, struct err *e)
 {
-	const struct conf_replica *r = arg;
-	return store_open(conf_replica_target(r), true, NULL, ret, e);
+	const struct job *j = arg;
+	return store_open_keyed(conf_replica_target(j->replica), true, NULL, &j->keys, ret, e);
 }
 
 static int replica_read(struct job *j, struct conf_replica *r, struct verify_result *ret, struct err *e)
 {
 	struct restore_source s = {
-		.name = r->name, .open_more = open_more, .arg = r, .how_to_name = j->words
+		.name = r->name, .open_more = open_more, .arg = j, .how_to_name = j->words
 	};
 	struct verify_wish w = {
 		.parallelism = j->f.parallelism,
@@ -237,10 +241,14 @@ static int replica_read(struct job *j, struct conf_replica *r, struct verify_res
 	};
 	if (j->f.generation)
 		memcpy(w.generation.name, j->f.generation, sizeof w.generation.name);
-	if (conf_replica_usable(j->target.conf, r, e) < 0 || open_more(r, &s.store, e) < 0)
+	if (command_identity(j->f.identity, r, 1, e) < 0 || conf_replica_keys(r, &j->keys, NULL, e) < 0)
 		return -1;
-	int rc = verify_run(&s, &w, ret, e);
-	store_close(s.store);
+	int rc = open_more(j, &s.store, e);
+	if (rc == 0) {
+		rc = verify_run(&s, &w, ret, e);
+		store_close(s.store);
+	}
+	age_keys_free(&j->keys);
 	return rc;
 }
 

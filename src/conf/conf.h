@@ -11,6 +11,7 @@
 
 #include "base/err.h"
 #include "base/log.h"
+#include "core/age.h"
 
 /* Where the value of an option came from. */
 struct conf_origin {
@@ -31,6 +32,8 @@ struct conf_replica {
 	int64_t sync_interval_us, snapshot_interval_us, validation_interval_us;
 	char **age_identities, **age_recipients;
 	size_t age_identities_n, age_recipients_n;
+	char **age_identity_files, **age_recipient_files; /* paths, as given */
+	size_t age_identity_files_n, age_recipient_files_n;
 	char *access_key_id, *secret_access_key, *region, *bucket, *endpoint;
 	int force_path_style; /* once checked 0 or 1 for s3; -1: not given */
 	bool skip_verify;
@@ -100,9 +103,16 @@ int conf_replica_resolve(struct conf_replica *r, const char **ret_key, struct er
 const char *conf_replica_target(const struct conf_replica *r);
 /* The same for messages and logs: without passwords. Returns buf (PATH_BYTES). */
 char *conf_replica_shown(const struct conf_replica *r, char *buf);
-/* Keys of age are read and checked, but encryption is not there yet: whoever is about to read or write a
- * replica has to refuse it here, because to write it in the clear would break a promise. ERR_CONFIG. */
-int conf_replica_usable(const struct conf *c, const struct conf_replica *r, struct err *e);
+/* The age keys of a replica, from the configuration and the files that it names; empty: it is not encrypted.
+ * Free with age_keys_free(). *ret_open (may be NULL): a file of secret keys that anybody may read, borrowed, or
+ * NULL. ERR_CONFIG or ERR_UNREACHABLE names item or file, and line. */
+int conf_replica_keys(const struct conf_replica *r, struct age_keys *ret, const char **ret_open, struct err *e);
+/* The same for a check alone: a file that we may not read is no error. */
+int conf_replica_check_keys(const struct conf_replica *r, struct err *e);
+/* Adds the secret keys of a file (-identity), which is read now and once (it may be a pipe), to n replicas.
+ * *ret_open: anybody may read it. */
+int conf_replicas_add_identities(struct conf_replica *replicas, size_t n, const char *path, bool *ret_open,
+				 struct err *e);
 void conf_replica_free(struct conf_replica *r);
 /* The entry of just this database; templates are not looked at. NULL: there is none. */
 const struct conf_db *conf_db_find(const struct conf *c, const char *absolute_path);

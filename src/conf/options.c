@@ -104,9 +104,7 @@ const struct option options[] = {
 	  .sentence =
 		  "time between restore drills: everything that a restore does, without writing a database, "
 		  "compared with the database at that moment; 0: none" },
-	{ REPLICA("age", SECTION), .sub = SCOPE_AGE,
-	  .sentence =
-		  "encryption of everything in the replica; checked, but refused at the start: not done yet" },
+	{ REPLICA("age", SECTION), .sub = SCOPE_AGE, .sentence = "encryption of everything in the replica" },
 	{ REPLICA("bucket", TEXT), FIELD(conf_replica, bucket), .types = ONLY(S3) | ONLY(GCS) | ONLY(ABS),
 	  .sentence = "bucket, or container for abs" },
 	{ REPLICA("endpoint", TEXT), FIELD(conf_replica, endpoint), .types = ONLY(S3) | ONLY(ABS),
@@ -137,9 +135,16 @@ const struct option options[] = {
 	{ AGE("identities", TEXTS), FIELD(conf_replica, age_identities),
 	  .count_at = offsetof(struct conf_replica, age_identities_n), .secret = true,
 	  .sentence = "secret keys (`AGE-SECRET-KEY-1…`) that can read the replica" },
+	{ AGE("identity-files", TEXTS), FIELD(conf_replica, age_identity_files),
+	  .count_at = offsetof(struct conf_replica, age_identity_files_n),
+	  .sentence = "files with more of them, as `age-keygen` writes them" },
 	{ AGE("recipients", TEXTS), FIELD(conf_replica, age_recipients),
 	  .count_at = offsetof(struct conf_replica, age_recipients_n),
-	  .sentence = "public keys (`age1…`) that the replica is written for" },
+	  .sentence = "public keys (`age1…`) that the replica is written for; without them those of the "
+		      "identities" },
+	{ AGE("recipient-files", TEXTS), FIELD(conf_replica, age_recipient_files),
+	  .count_at = offsetof(struct conf_replica, age_recipient_files_n),
+	  .sentence = "files with more of them, one a line" },
 };
 const size_t options_n = sizeof options / sizeof *options;
 _Static_assert(sizeof options / sizeof *options <= OPTIONS_MAX, "one mark for each option");

@@ -7,7 +7,7 @@
  *   3. what the URL tells goes into the fields that are still empty; to say the same thing twice is refused. A
  * file replica ends up with its path alone
  *   4. what the type needs must be there; the directory of a file replica becomes absolute
- *   5. keys of age are checked down to their checksum
+ *   5. keys of age are checked down to their checksum (conf/age.c)
  *
  * Failure modes: every refusal names the key at fault, so that the reader of the file can point at its line.
  * Secrets (passwords in URLs, age identities) never appear in a text. */
@@ -201,79 +201,6 @@ static int make_url(struct conf_replica *r, enum replica_type type, struct err *
 	return keep(&r->url, url, e);
 }
 
-/* The checksum of Bech32 over a whole key, in lower case: prefix, "1", data. */
-static bool bech32_valid(const char *key, size_t n, size_t prefix_n)
-{
-	static const char letters[] = "qpzry9x8gf2tvdw0s3jn54khce6mua7l";
-	static const uint32_t generator[] = { 0x3b6a57b2, 0x26508e6d, 0x1ea119fa, 0x3d4233dd, 0x2a1462b3 };
-	uint32_t sum = 1;
-	for (size_t i = 0; i < 2 * prefix_n + 1 + (n - prefix_n - 1); i++) {
-		uint32_t v = 0, top = sum >> 25;
-		if (i < prefix_n) {
-			v = (uint32_t)(unsigned char)key[i] >> 5;
-		} else if (i > prefix_n && i <= 2 * prefix_n) {
-			v = (uint32_t)(unsigned char)key[i - prefix_n - 1] & 31;
-		} else if (i > 2 * prefix_n) {
-			char c = key[i - prefix_n];
-			const char *at = c ? strchr(letters, c) : NULL;
-			if (!at)
-				return false;
-			v = (uint32_t)(at - letters);
-		}
-		sum = (sum & 0x1ffffff) << 5 ^ v;
-		for (unsigned b = 0; b < 5; b++)
-			sum ^= top >> b & 1 ? generator[b] : 0;
-	}
-	return sum == 1;
-}
-
-/* An X25519 key of age: all of one case, prefix, 52 letters for 32 bytes and 6 of checksum. */
-static bool age_key_valid(const char *key, size_t n, const char *prefix, bool upper)
-{
-	char lower[128];
-	size_t prefix_n = strlen(prefix);
-	if (n != prefix_n + 1 + 58 || n >= sizeof lower)
-		return false;
-	for (size_t i = 0; i < n; i++) {
-		bool is_upper = key[i] >= 'A' && key[i] <= 'Z', is_lower = key[i] >= 'a' && key[i] <= 'z';
-		if (upper ? is_lower : is_upper)
-			return false;
-		lower[i] = (char)(is_upper ? key[i] - 'A' + 'a' : key[i]);
-	}
-	lower[n] = 0;
-	return memcmp(lower, prefix, prefix_n) == 0 && lower[prefix_n] == '1' &&
-	       bech32_valid(lower, n, prefix_n);
-}
-
-/* A list of texts of several lines each, of which blank ones and those that begin with # do not count. */
-static int check_age(char *const *texts, size_t n, bool secret, struct err *e)
-{
-	const char *prefix = secret ? "age-secret-key-" : "age", *key = secret ? "identities" : "recipients";
-	size_t keys = 0;
-	for (size_t i = 0; i < n; i++) {
-		unsigned line = 0;
-		for (const char *p = texts[i]; *p;) {
-			size_t len = strcspn(p, "\r\n"), from = strspn(p, " \t"), to = len;
-			while (to > from && (p[to - 1] == ' ' || p[to - 1] == '\t'))
-				to--;
-			line++;
-			if (to > from && p[from] != '#') {
-				if (!age_key_valid(p + from, to - from, prefix, secret))
-					return err_set(e, ERR_CONFIG,
-						       "age: item %zu of %s, line %u: not a key of age (%s "
-						       "with 58 letters behind it, "
-						       "as age-keygen prints it)",
-						       i + 1, key, line, secret ? "AGE-SECRET-KEY-1" : "age1");
-				keys++;
-			}
-			p += len + (p[len] == '\r' && p[len + 1] == '\n') + (p[len] != 0);
-		}
-	}
-	if (n > 0 && keys == 0)
-		return err_set(e, ERR_CONFIG, "age: %s contains no key", key);
-	return 0;
-}
-
 static int check_rest(struct conf_replica *r, const char **ret_key, struct err *e)
 {
 	*ret_key = "retention-check-interval";
@@ -283,14 +210,8 @@ static int check_rest(struct conf_replica *r, const char **ret_key, struct err *
 			"retention-check-interval is 0, so retention would never delete anything; give it a "
 			"time such as 1h, or switch retention off with retention: 0");
 	*ret_key = "age";
-	if (check_age(r->age_identities, r->age_identities_n, true, e) < 0 ||
-	    check_age(r->age_recipients, r->age_recipients_n, false, e) < 0)
+	if (conf_replica_check_keys(r, e) < 0)
 		return -1;
-	if (r->age_recipients_n && !r->age_identities_n)
-		return err_set(
-			e, ERR_CONFIG,
-			"age has recipients but no identities: what is written could not be read again to "
-			"continue after a restart. Add the secret key to identities");
 	*ret_key = NULL;
 	return r->name ? 0 : keep(&r->name, r->type, e);
 }
@@ -351,17 +272,6 @@ char *conf_replica_shown(const struct conf_replica *r, char *buf)
 		return url_shown(buf, r->url);
 	snprintf(buf, PATH_BYTES, "%s", r->path);
 	return buf;
-}
-
-int conf_replica_usable(const struct conf *c, const struct conf_replica *r, struct err *e)
-{
-	if (!r->age_identities_n && !r->age_recipients_n)
-		return 0;
-	return err_set(
-		e, ERR_CONFIG,
-		"%s:%u:%u: replica \"%s\" is encrypted with age, which this version cannot do yet; nothing was "
-		"written or read. Use Litestream 0.3 for this replica until it can",
-		c && c->file ? c->file : "command line", r->line, r->column, r->name);
 }
 
 void conf_replica_free(struct conf_replica *r)

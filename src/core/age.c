@@ -580,6 +580,16 @@ int age_header_write(const struct age_key *recipients, const struct age_key *eph
 
 /* ---- payload ---- */
 
+uint64_t age_file_bytes(uint64_t plain_bytes, size_t recipients_n)
+{
+	enum {
+		STANZA_BYTES = sizeof stanza_begin - 1 + sizeof x25519_type + LETTERS_32 + 1 + LETTERS_32 + 1,
+		FIXED_BYTES = AGE_MAGIC_BYTES + sizeof mac_begin + LETTERS_32 + 1 + AGE_NONCE_BYTES,
+	};
+	uint64_t chunks = plain_bytes ? (plain_bytes - 1) / AGE_CHUNK_BYTES + 1 : 1;
+	return FIXED_BYTES + recipients_n * STANZA_BYTES + plain_bytes + chunks * AGE_TAG_BYTES;
+}
+
 int age_stream_init(struct age_stream *s, const uint8_t file_key[AGE_FILE_KEY_BYTES],
 		    const uint8_t nonce[AGE_NONCE_BYTES], struct err *e)
 {

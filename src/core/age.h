@@ -75,6 +75,9 @@ int age_header_write(const struct age_key *recipients, const struct age_key *eph
 
 /* ---- payload ---- */
 
+/* Size of a file for so many recipients with so many plain bytes. */
+uint64_t age_file_bytes(uint64_t plain_bytes, size_t recipients_n);
+
 struct age_stream {
 	struct crypto_aead *aead;
 };

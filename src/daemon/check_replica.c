@@ -171,7 +171,15 @@ static void probe_store(struct probe *p, uint64_t database_bytes)
 int check_open_replica(const struct conf *c, const struct conf_replica *r, const struct owner *o,
 		       struct store **ret, struct err *e)
 {
-	return conf_replica_usable(c, r, e) < 0 ? -1 : store_open(conf_replica_target(r), true, o, ret, e);
+	/* The probe is about the place, so it is not encrypted: it holds nothing, and a replica may be written
+	 * for keys that are not here. The keys and the library must be there all the same. */
+	struct age_keys keys;
+	(void)c;
+	if (conf_replica_keys(r, &keys, NULL, e) < 0)
+		return -1;
+	int rc = keys.identities_n + keys.recipients_n > 0 ? crypto_load(e) : 0;
+	age_keys_free(&keys);
+	return rc < 0 ? -1 : store_open(conf_replica_target(r), true, o, ret, e);
 }
 
 void check_replica(const struct check *k, const struct conf_db *d, const struct conf_replica *r,

@@ -440,9 +440,9 @@ int managed_init(struct managed *m, struct engine *en, const struct conf_db *con
 	if (db_init(&m->db, &o, e) < 0)
 		return -1;
 	for (size_t i = 0; i < conf->replicas_n; i++) {
-		ship_init(&m->ships[i], m, &conf->replicas[i]);
+		int rc = ship_init(&m->ships[i], m, &conf->replicas[i], e);
 		m->ships_n++;
-		if (replica_open(&m->ships[i].r, e) < 0)
+		if (rc < 0 || replica_open(&m->ships[i].r, e) < 0)
 			return err_wrap(e, "%s: replica %s", conf->path, m->ships[i].r.name);
 	}
 	return 0;

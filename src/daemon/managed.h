@@ -191,7 +191,8 @@ enum sync_wish { SYNC_NONE, SYNC_SHIP, SYNC_SETTLE };
 enum sync_wish sync_wish(const struct shipper *s);
 
 /* ship.c */
-void ship_init(struct shipper *s, struct managed *m, const struct conf_replica *conf);
+/* ERR_CONFIG: its keys cannot be had. */
+int ship_init(struct shipper *s, struct managed *m, const struct conf_replica *conf, struct err *e);
 /* Submits what is due for the replica. Returns the monotonic time of the next look, 0: none needed. */
 int64_t ship_turn(struct shipper *s, int64_t now_us);
 bool ship_has_token(struct shipper *s, int64_t now_us);

@@ -18,6 +18,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "daemon/managed.h"
+#include "db/shipped.h"
 
 enum {
 	TOKENS_MOST = 60,
@@ -26,7 +27,7 @@ enum {
 	SETTLE_AFTER_US = 1500000,
 };
 
-void ship_init(struct shipper *s, struct managed *m, const struct conf_replica *conf)
+int ship_init(struct shipper *s, struct managed *m, const struct conf_replica *conf, struct err *e)
 {
 	*s = (struct shipper){ .m = m, .conf = conf, .tokens = TOKENS_MOST };
 	s->r = (struct replica){ .db_path = m->conf->path,
@@ -35,6 +36,12 @@ void ship_init(struct shipper *s, struct managed *m, const struct conf_replica *
 				 .owner = owner_of(m->conf->path),
 				 .retention_us = conf->retention_us,
 				 .snapshot_interval_us = conf->snapshot_interval_us };
+	if (conf_replica_keys(conf, &s->r.keys, NULL, e) < 0)
+		return -1;
+	if (s->r.keys.recipients_n == 0)
+		return 0;
+	s->r.shipped_dir = shipped_dir(m->meta_dir, s->r.name, s->r.url);
+	return s->r.shipped_dir ? 0 : err_set(e, ERR_FAIL, "no memory");
 }
 
 bool ship_has_token(struct shipper *s, int64_t now_us)
@@ -152,7 +159,7 @@ static void attached_old(struct shipper *s)
 		s->cursor = s->cursor->next;
 	if (!s->cursor || !same_generation(s->cursor, &s->target))
 		return;
-	if (s->any && s->r.snapshots_n > 0 && continues(s->r.at, s->cursor))
+	if (s->any && !s->r.foreign && s->r.snapshots_n > 0 && continues(s->r.at, s->cursor))
 		return;
 	log_warn("the end of an older generation cannot be added to this replica", L_S("db", s->m->conf->path),
 		 L_S("replica", s->r.name), L_S("generation", s->target.name));
@@ -175,6 +182,10 @@ static void attached_current(struct shipper *s)
 		}
 		replica_rebase(&s->r, &s->target, zero);
 		s->cursor = g;
+		return;
+	}
+	if (s->r.foreign) {
+		start_anew(s, s->r.foreign);
 		return;
 	}
 	if (position_compare(s->r.at, m->captured) > 0) {

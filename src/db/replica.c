@@ -7,8 +7,13 @@
  * together are spliced into one object. The index object of the WAL index is written now and then, and whenever
  * a WAL index ends.
  *
+ * A blind replica, whose objects we cannot decrypt, is attached by what was noted here when they were shipped
+ * (db/shipped.h).
+ *
  * Failure modes: the store fails (position unmoved; the caller waits and tries again); the newest object cannot
- * be read to its end (it is shipped again under the same name). */
+ * be read to its end, or is not the one that was noted (it is shipped again under the same name); it is
+ * encrypted and ours are not, or the other way round, or for other keys (a new generation begins: one
+ * generation is of one kind). */
 #include "db/replica.h"
 
 #include <errno.h>
@@ -20,6 +25,8 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "db/shipped.h"
+#include "store/crypt.h"
 
 enum { PIECE_BYTES = 256 << 10, DOC_EVERY_US = 10000000 };
 
@@ -28,12 +35,20 @@ int replica_open(struct replica *r, struct err *e)
 	r->snapshot_at.index = UINT64_MAX;
 	if (r->store)
 		return 0;
-	return store_open(r->url, true, &r->owner, &r->store, e);
+	if (store_open_keyed(r->url, true, &r->owner, &r->keys, &r->store, e) < 0)
+		return -1;
+	if (r->keys.recipients_n == 0)
+		return 0;
+	int match = age_keys_match(&r->keys, e);
+	r->blind = match == 0;
+	return match < 0 ? -1 : 0;
 }
 
 void replica_fini(struct replica *r)
 {
 	store_close(r->store);
+	age_keys_free(&r->keys);
+	free(r->shipped_dir);
 	free(r->snapshots);
 	index_doc_free(&r->doc);
 }
@@ -44,6 +59,7 @@ void replica_rebase(struct replica *r, const struct generation *g, struct positi
 	r->at = at;
 	r->wants_snapshot = true;
 	r->end_damaged = false;
+	r->foreign = NULL;
 	free(r->snapshots);
 	r->snapshots = NULL;
 	r->snapshots_n = 0;
@@ -57,6 +73,7 @@ void replica_rebase(struct replica *r, const struct generation *g, struct positi
 
 struct newest {
 	struct position at;
+	uint64_t bytes;
 	bool any;
 };
 
@@ -67,8 +84,10 @@ static int see_segment(void *arg, const struct store_entry *entry, struct err *e
 	(void)e;
 	if (entry->is_dir || !object_parse(entry->name, OBJECT_SEGMENT, &at))
 		return 0;
-	if (!n->any || position_compare(at, n->at) > 0)
+	if (!n->any || position_compare(at, n->at) > 0) {
 		n->at = at;
+		n->bytes = entry->bytes;
+	}
 	n->any = true;
 	return 0;
 }
@@ -110,40 +129,121 @@ static int count_plain(void *arg, struct span out, struct err *e)
 	return 0;
 }
 
-/* Where the newest object ends. One that cannot be read to its end counts as not there: it will be written
- * again. */
-static int end_of(struct replica *r, struct position *at, struct err *e)
+/* The object is not of the kind that we write, or cannot be read with our keys. */
+static void is_foreign(struct replica *r, const char *key, const char *why, const char *text)
+{
+	log_warn("the replica holds what does not go with its keys", L_S("db", r->db_path),
+		 L_S("replica", r->name), L_S("object", key), L_S("error", text));
+	r->foreign = why;
+}
+
+static bool begins_as_age(struct span bytes)
+{
+	return bytes.n >= AGE_MAGIC_BYTES && memcmp(bytes.p, age_magic, AGE_MAGIC_BYTES) == 0;
+}
+
+static const char other_keys[] = "a replica was not written with the keys that are configured for it now";
+static const char no_keys[] = "a replica is encrypted, and no keys are configured for it now";
+
+/* Reads an object, all of it or only its first bytes, into the reader. 1: good; 0: it is damaged (said) or
+ * foreign; -1: the store failed. */
+static int read_object(struct replica *r, const char *key, struct segment_reader *reader, uint8_t *buf,
+		       bool all, struct err *e)
+{
+	struct store_get *get;
+	struct err why = ERR_INIT;
+	long n = 0;
+	bool good = true, first = true;
+	if (r->store->ops->get_begin(r->store, key, 0, &get, &why) == 0) {
+		while (good && (n = r->store->ops->get_read(get, buf, PIECE_BYTES, &why)) > 0) {
+			struct span piece = { buf, (size_t)n };
+			if (first && r->keys.recipients_n + r->keys.identities_n == 0 && begins_as_age(piece)) {
+				is_foreign(r, key, no_keys, "it is encrypted (age)");
+				good = false;
+				break;
+			}
+			first = false;
+			if (!all)
+				break;
+			good = segment_read(reader, piece, &why) == 0;
+		}
+		r->store->ops->get_end(get);
+		if (n >= 0 && !r->foreign && good && all)
+			good = segment_read_end(reader, &why) == 0;
+	} else {
+		n = -1;
+	}
+	if (n < 0 && why.kind == ERR_CONFIG)
+		is_foreign(r, key, other_keys, why.text);
+	else if (n < 0 && why.kind != ERR_DAMAGED) {
+		*e = why;
+		return -1;
+	}
+	good = good && n >= 0;
+	if (!good && !r->foreign && all)
+		log_warn("the newest object is damaged and will be written again", L_S("db", r->db_path),
+			 L_S("replica", r->name), L_S("object", key), L_S("error", why.text));
+	return good;
+}
+
+/* Where the newest segment ends. One that cannot be read to its end counts as not there: it will be written
+ * again. With only a snapshot there, whether that is of our kind. */
+static int end_of(struct replica *r, bool segment, struct position *at, struct err *e)
 {
 	char key[OBJECT_KEY_BYTES];
-	struct object o = { OBJECT_SEGMENT, r->generation, *at };
+	struct object o = { segment ? OBJECT_SEGMENT : OBJECT_SNAPSHOT, r->generation, *at };
 	uint64_t plain = 0;
-	struct store_get *get;
 	struct segment_reader *reader = segment_reader_new(count_plain, &plain);
 	uint8_t *buf = malloc(PIECE_BYTES);
-	int rc = -1;
-	long n = 0;
-	bool good = true;
-	if (!reader || !buf) {
-		err_set(e, ERR_FAIL, "no memory");
-	} else if (r->store->ops->get_begin(r->store, object_key(key, &o), 0, &get, e) == 0) {
-		struct err why = ERR_INIT;
-		while (good && (n = r->store->ops->get_read(get, buf, PIECE_BYTES, e)) > 0)
-			good = segment_read(reader, (struct span){ buf, (size_t)n }, &why) == 0;
-		r->store->ops->get_end(get);
-		if (n >= 0) {
-			good = good && segment_read_end(reader, &why) == 0;
-			if (!good)
-				log_warn("the newest object is damaged and will be written again",
-					 L_S("db", r->db_path), L_S("replica", r->name), L_S("object", key),
-					 L_S("error", why.text));
-			at->offset += good ? plain : 0;
-			r->end_damaged = !good;
-			rc = 0;
-		}
+	int rc = reader && buf ? read_object(r, object_key(key, &o), reader, buf, segment, e)
+			       : err_set(e, ERR_FAIL, "no memory");
+	if (segment && rc >= 0 && !r->foreign) {
+		at->offset += rc ? plain : 0;
+		r->end_damaged = !rc;
 	}
 	segment_reader_free(reader);
 	free(buf);
-	return rc;
+	return rc < 0 ? -1 : 0;
+}
+
+/* The same of a blind replica, from what was noted. */
+static int end_noted(struct replica *r, const struct newest *n, struct err *e)
+{
+	struct shipped s;
+	struct err why = ERR_INIT;
+	uint8_t recipients[CRYPTO_HASH_BYTES];
+	if (shipped_recipients(&r->keys, recipients, e) < 0)
+		return -1;
+	if (!r->shipped_dir || shipped_read(r->shipped_dir, &s, &why) < 0 ||
+	    !generation_equal(&s.generation, &r->generation) ||
+	    memcmp(s.recipients, recipients, sizeof recipients) != 0) {
+		r->foreign = other_keys;
+		return 0;
+	}
+	r->noted = r->generation;
+	if (!n->any)
+		return 0;
+	bool known = position_compare(s.at, n->at) == 0 && s.end > s.at.offset && s.stored_bytes == n->bytes;
+	if (known)
+		r->at.offset = s.end;
+	r->end_damaged = !known; /* else it is in the spool, and is written again from there */
+	return 0;
+}
+
+/* After something was shipped to a blind replica. What fails costs a new generation at the next start. */
+static void note_end(struct replica *r, struct position at, uint64_t end, uint64_t plain_bytes)
+{
+	struct shipped s = { .generation = r->generation, .at = at, .end = end };
+	struct err e = ERR_INIT;
+	if (!r->blind || !r->shipped_dir)
+		return;
+	s.stored_bytes = end > at.offset ? age_file_bytes(plain_bytes, r->keys.recipients_n) : 0;
+	if (shipped_recipients(&r->keys, s.recipients, &e) < 0 ||
+	    shipped_write(r->shipped_dir, &r->owner, &s, &e) < 0)
+		log_warn("cannot note what was shipped; the next start will begin a new generation",
+			 L_S("db", r->db_path), L_S("replica", r->name), L_S("error", e.text));
+	else
+		r->noted = r->generation;
 }
 
 static void recall_doc(struct replica *r)
@@ -153,6 +253,12 @@ static void recall_doc(struct replica *r)
 	struct dyn bytes = DYN_INIT(INDEX_DOC_MAX_BYTES);
 	struct err ignore;
 	index_doc_free(&r->doc);
+	if (r->blind) {
+		if (!r->shipped_dir ||
+		    shipped_doc_read(r->shipped_dir, &r->generation, r->at.index, &r->doc, &ignore) < 0)
+			r->doc = (struct wal_index_doc){ 0 };
+		return;
+	}
 	if (store_get_bytes(r->store, object_key(key, &o), &bytes, &ignore) == 0 &&
 	    index_doc_parse((struct span){ bytes.p, bytes.len }, &r->doc, &ignore) < 0)
 		r->doc = (struct wal_index_doc){ 0 };
@@ -174,14 +280,13 @@ int replica_attach(struct replica *r, const struct generation *g, bool *ret_any,
 	r->generation = *g;
 	r->wants_snapshot = r->snapshots_n == 0;
 	*ret_any = n.any || r->snapshots_n > 0;
-	if (n.any) {
+	if (n.any)
 		r->at = n.at;
-		if (end_of(r, &r->at, e) < 0) {
-			r->generation = (struct generation){ "" };
-			return -1;
-		}
-	} else if (r->snapshots_n > 0) {
+	else if (r->snapshots_n > 0)
 		r->at = (struct position){ r->snapshots[r->snapshots_n - 1].index, 0 };
+	if (*ret_any && (r->blind ? end_noted(r, &n, e) : end_of(r, n.any, &r->at, e)) < 0) {
+		r->generation = (struct generation){ "" };
+		return -1;
 	}
 	if (*ret_any)
 		recall_doc(r);
@@ -326,6 +431,13 @@ static int write_doc(struct replica *r, struct err *e)
 			 ? err_set(e, ERR_FAIL, "the index of the replica is too large")
 			 : store_put_bytes(r->store, object_key(key, &o), (struct span){ bytes.p, bytes.len },
 					   e);
+	struct err why = ERR_INIT;
+	if (rc == 0 && r->blind && r->shipped_dir &&
+	    shipped_doc_write(r->shipped_dir, &r->owner, r->doc.index, (struct span){ bytes.p, bytes.len },
+			      &why) < 0)
+		log_warn("cannot keep a copy of the index of the replica; a restart loses times of commits in "
+			 "it",
+			 L_S("db", r->db_path), L_S("replica", r->name), L_S("error", why.text));
 	dyn_free(&bytes);
 	if (rc == 0) {
 		r->doc_dirty = false;
@@ -385,6 +497,7 @@ int replica_ship(struct replica *r, const struct spool *spool, const struct spoo
 		return err_wrap(e, "%s", key);
 	r->wal_bytes += list[n - 1]->end - o.at.offset;
 	r->at = (struct position){ list[n - 1]->at.index, list[n - 1]->end };
+	note_end(r, list[0]->at, r->at.offset, bytes);
 	r->objects++;
 	r->stored_bytes += bytes;
 	for (size_t i = 0; i < n; i++) {
@@ -432,7 +545,8 @@ static void out_begin(const struct snapshot *s, struct snapshot_out *o)
 {
 	char key[OBJECT_KEY_BYTES];
 	struct object ob = { OBJECT_SNAPSHOT, s->generation, { s->at.index, 0 } };
-	if (store_open(o->replica->url, true, &o->replica->owner, &o->store, &o->e) < 0)
+	if (store_open_keyed(o->replica->url, true, &o->replica->owner, &o->replica->keys, &o->store, &o->e) <
+	    0)
 		return;
 	if (o->store->ops->put_begin(o->store, object_key(key, &ob), &o->put, &o->e) < 0)
 		o->put = NULL;
@@ -475,6 +589,8 @@ int replica_note_snapshot(struct replica *r, const struct snapshot *s, struct er
 		return 0;
 	if (add_snapshot(r, s->at.index, wall_us(), e) < 0)
 		return -1;
+	if (!generation_equal(&r->noted, &r->generation)) /* no segment yet: there is nothing behind it */
+		note_end(r, r->at, r->at.offset, 0);
 	r->wants_snapshot = false;
 	r->snapshot_at = s->at;
 	r->retain_due_wall_us = 0;

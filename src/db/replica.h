@@ -10,6 +10,7 @@
 
 #include "base/err.h"
 #include "base/file.h"
+#include "core/age.h"
 #include "core/index.h"
 #include "core/layout.h"
 #include "db/snapshot.h"
@@ -26,11 +27,17 @@ struct replica {
 	struct owner owner;
 	struct store *store;
 	int64_t retention_us, snapshot_interval_us;
+	struct age_keys keys;	 /* owned; none: it is not encrypted */
+	char *shipped_dir;	 /* owned; where to keep what cannot be read back (db/shipped.h) */
+	struct generation noted; /* that the record there is of */
+	bool blind;		 /* it is encrypted for keys that are not here: written, never read */
 
 	struct generation generation; /* that it is at; none: not attached */
 	struct position at;	      /* it holds everything before */
 	bool end_damaged;	      /* attach found the newest object damaged: `at` is where that begins */
-	bool wants_snapshot;	      /* the generation has none here */
+	const char *foreign; /* attach found objects that do not go with ours (why, static text): where they
+				end is not known, and the generation must not be continued; NULL: none */
+	bool wants_snapshot; /* the generation has none here */
 	struct replica_snapshot *snapshots; /* of this generation, ascending */
 	size_t snapshots_n;
 	struct position snapshot_at; /* state of the newest snapshot that we made; index UINT64_MAX: none */
@@ -44,11 +51,12 @@ struct replica {
 	uint64_t deleted; /* objects, by retention */
 };
 
-int replica_open(struct replica *r, struct err *e); /* opens the store; touches nothing yet */
+/* Opens the store and finds out whether it is blind; touches nothing yet. */
+int replica_open(struct replica *r, struct err *e);
 void replica_fini(struct replica *r);
 
-/* What the destination has of a generation: fills generation, at, snapshots, wants_snapshot, doc. *ret_any:
- * whether there is any object. */
+/* What the destination has of a generation: fills generation, at, end_damaged, foreign, snapshots,
+ * wants_snapshot, doc. *ret_any: whether there is any object. */
 int replica_attach(struct replica *r, const struct generation *g, bool *ret_any, struct err *e);
 
 /* How many plain bytes of a segment it has already, because it ends inside it: an earlier run, or another tool,

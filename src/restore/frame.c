@@ -103,10 +103,11 @@ static int header_error(struct frame_reader *r, struct err *e)
 {
 	size_t n = sizeof age_begin - 1;
 	if (r->n >= n && memcmp(r->ahead, age_begin, n) == 0)
-		return err_set(
-			e, ERR_CONFIG,
-			"%s: the object is encrypted (age) and cannot be read without its key (identity)",
-			r->key);
+		return err_set(e, ERR_CONFIG,
+			       "%s: the object is encrypted (age) and cannot be read without its key. Name the "
+			       "file of "
+			       "the key with -identity FILE, or configure it as age.identities of the replica",
+			       r->key);
 	return err_wrap(e, "%s", r->key);
 }
 

@@ -269,7 +269,8 @@ int list_doc_read(struct store *s, const struct generation *g, uint64_t index, s
 		return 1;
 	if (e->kind == ERR_NOTHING)
 		return 0;
-	if (e->kind != ERR_DAMAGED && e->kind != ERR_FAIL)
+	/* ERR_CONFIG: no key opens it, which damage to its header looks like as well. */
+	if (e->kind != ERR_DAMAGED && e->kind != ERR_FAIL && e->kind != ERR_CONFIG)
 		return -1;
 	log_warn("an index document cannot be used; without it times are those of the objects", L_S("key", key),
 		 L_S("reason", e->text));

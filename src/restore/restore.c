@@ -168,9 +168,12 @@ static int candidate_best(struct run *r, struct candidates *c, struct err *e)
 		nothing_found(r, e);
 	} else {
 		size_t n = 0;
+		bool readable = false;
+		for (size_t i = 0; i < c->n; i++)
+			readable = readable || !c->v[i].source->sealed;
 		for (size_t s = r->sources_n; s-- > 0;)
 			for (size_t i = 0; i < c->n; i++)
-				if (c->v[i].source == &r->sources[s]) {
+				if (c->v[i].source == &r->sources[s] && !(readable && r->sources[s].sealed)) {
 					place[n] = i;
 					l[n++] = c->v[i].plan;
 				}

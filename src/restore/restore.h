@@ -24,6 +24,8 @@ struct restore_source {
 	void *arg;
 	const char *how_to_name; /* how a person names this source on the command line (URL, or path of the
 				    database), for "what can still be restored and by which command" */
+	bool sealed; /* encrypted, and there is no key: chosen only when no other source has anything, to say so
+		      */
 };
 
 struct restore_wish {

@@ -439,6 +439,7 @@ static void test_filter_sizes(void **state)
 			if (decrypt((struct span){ d.p, d.len }, key.identities, 1, &out, &e) < 0)
 				fail_msg("%s", e.text);
 			assert_int_equal(out.len, sizes[i]);
+			assert_int_equal(d.len, age_file_bytes(sizes[i], 1));
 			get_from(s, plain, sizes[i], 0, pieces[k]);
 			dyn_free(&d);
 			dyn_free(&out);

@@ -935,9 +935,13 @@ static void replica_rules(void **state)
 	refuse(ONE("path: /x, age: {recipients: ['# none'], identities: [" IDENTITY "]}"), "3:27",
 	       "contains no key");
 	refuse(ONE("path: /x, age: {recipients: [age1abc]}"), "3:27", "not a key of age");
-	refuse(ONE("path: /x, age: {recipients: [" RECIPIENT "]}"), "3:27", "no identities");
 	refuse(ONE("path: /x, age: {identities: [" RECIPIENT "]}"), "3:27",
-	       "not a key of age (AGE-SECRET-KEY-1");
+	       "age: item 1 of identities: line 1: a public key");
+	refuse(ONE("path: /x, age: {recipients: [" RECIPIENT ", " IDENTITY "]}"), "3:27",
+	       "age: item 2 of recipients: line 1: a secret key");
+	refuse(ONE("path: /x, age: {recipient-files: [/nowhere/keys]}"), "3:27", "/nowhere/keys: ");
+	refuse(ONE("path: /x, age: {identity-files: ['']}"), "3:27", "item 1 of identity-files is empty");
+	refuse(ONE("path: /x, age: {identity-files: /a/b}"), "3:49", "a list of texts");
 	struct conf *c = read_good(ONE("url: \"s3://b.localhost:9000/p\", region: eu, endpoint: \"http://e\""));
 	assert_string_equal(c->dbs[0].replicas[0].region, "eu");
 	assert_string_equal(c->dbs[0].replicas[0].endpoint, "http://e");
@@ -983,19 +987,86 @@ static void age_keys_and_secrets(void **state)
 			assert_null(strstr(e.text, "geheim"));
 }
 
-static void encryption_is_refused_where_it_is_not_there(void **state)
+/* ---- keys of age ---- */
+
+static void key_file(const char *path, const char *text, mode_t mode)
 {
+	FILE *f = fopen(path, "w");
+	assert_non_null(f);
+	fputs(text, f);
+	fclose(f);
+	assert_int_equal(chmod(path, mode), 0);
+}
+
+/* Keys from the configuration and from files come together, in this order; lines that are no keys do not count.
+ */
+static void age_keys_from_files(void **state)
+{
+	char path[80], text[600];
+	struct age_keys k;
+	const char *open = NULL;
 	struct err e = ERR_INIT;
 	(void)state;
-	struct conf *c =
-		read_good(ONE("path: /x, age: {identities: [" IDENTITY "], recipients: [" RECIPIENT "]}"));
-	assert_int_equal(conf_replica_usable(c, &c->dbs[0].replicas[0], &e), -1);
+	snprintf(path, sizeof path, "%s.keys", file);
+	key_file(path, "# created: today\r\n\n  " IDENTITY "\r\n#\n" IDENTITY "\n", 0644);
+	snprintf(text, sizeof text,
+		 ONE("path: /x, age: {identities: [\"#\\n" IDENTITY "\\n\"], identity-files: [%s], "
+		     "recipients: [" RECIPIENT "]}"),
+		 path);
+	struct conf *c = read_good(text);
+	struct conf_replica *r = &c->dbs[0].replicas[0];
+	assert_int_equal(conf_replica_keys(r, &k, &open, &e), 0);
+	assert_int_equal(k.identities_n, 3);
+	assert_int_equal(k.recipients_n, 1);
+	assert_string_equal(open, path); /* anybody may read it */
+	age_keys_free(&k);
+	key_file(path, IDENTITY, 0640);
+	assert_int_equal(conf_replica_keys(r, &k, &open, &e), 0);
+	assert_int_equal(k.identities_n, 2);
+	assert_null(open);
+	age_keys_free(&k);
+	/* It has become something else since the configuration was read. */
+	key_file(path, "# created: today\n" RECIPIENT "\n", 0600);
+	assert_int_equal(conf_replica_keys(r, &k, &open, &e), -1);
 	assert_int_equal(e.kind, ERR_CONFIG);
-	assert_non_null(strstr(e.text, ":3:16: "));
+	assert_non_null(strstr(e.text, path));
+	assert_non_null(strstr(e.text, "line 2: a public key"));
+	refuse(text, "3:27", "line 2: a public key");
+	key_file(path, "\n# nothing\n", 0600);
+	refuse(text, "3:27", "contains no key");
+	assert_int_equal(unlink(path), 0);
+	refuse(text, "3:27", "No such file");
 	conf_free(c);
-	c = read_good(ONE("path: /x"));
-	assert_int_equal(conf_replica_usable(c, &c->dbs[0].replicas[0], &e), 0);
-	conf_free(c);
+}
+
+/* -identity: the keys of a file are read once, for all replicas, and nothing is added when one is bad. */
+static void age_keys_from_a_flag(void **state)
+{
+	char path[80];
+	bool open;
+	struct age_keys k;
+	struct err e = ERR_INIT;
+	struct conf_replica r[2];
+	(void)state;
+	snprintf(path, sizeof path, "%s.keys", file);
+	for (size_t i = 0; i < 2; i++)
+		assert_int_equal(conf_replica_from_text("file:///x", &r[i], &e), 0);
+	key_file(path, IDENTITY "\nAGE-SECRET-KEY-1QQQ\n", 0600);
+	assert_int_equal(conf_replicas_add_identities(r, 2, path, &open, &e), -1);
+	assert_non_null(strstr(e.text, "line 2: "));
+	assert_int_equal(r[0].age_identities_n, 0);
+	key_file(path, "# mine\n" IDENTITY "\n", 0604);
+	assert_int_equal(conf_replicas_add_identities(r, 2, path, &open, &e), 0);
+	assert_true(open);
+	assert_int_equal(unlink(path), 0);
+	for (size_t i = 0; i < 2; i++) {
+		assert_int_equal(conf_replica_keys(&r[i], &k, NULL, &e), 0);
+		assert_int_equal(k.identities_n, 1);
+		age_keys_free(&k);
+		conf_replica_free(&r[i]);
+	}
+	assert_int_equal(conf_replicas_add_identities(r, 0, path, &open, &e), -1);
+	assert_int_equal(e.kind, ERR_CONFIG);
 }
 
 /* ---- what must not be shared ---- */
@@ -1605,7 +1676,8 @@ int main(void)
 		cmocka_unit_test(s3_hosts),
 		cmocka_unit_test(replica_rules),
 		cmocka_unit_test(age_keys_and_secrets),
-		cmocka_unit_test(encryption_is_refused_where_it_is_not_there),
+		cmocka_unit_test(age_keys_from_files),
+		cmocka_unit_test(age_keys_from_a_flag),
 		cmocka_unit_test(places_are_not_shared),
 		cmocka_unit_test(the_command_line_makes_one),
 		cmocka_unit_test(templates_fit_names),
