@@ -21,6 +21,7 @@
 #include "base/log.h"
 #include "daemon/managed.h"
 #include "restore/restore.h"
+#include "store/crypt.h"
 
 enum { AGAIN_US = 5000000, DRILL_MEMORY_BYTES = 16 << 20 };
 
@@ -42,7 +43,7 @@ static int64_t sooner(int64_t a, int64_t b)
 
 static bool readable(struct shipper *s)
 {
-	if (s->conf->age_recipients_n == 0 || s->conf->age_identities_n > 0)
+	if (!s->r.blind)
 		return true;
 	if (!s->validate_refused)
 		log_warn("the replica cannot be validated: it is encrypted, and no identity is configured that "
@@ -114,7 +115,7 @@ void validate_database(struct drill *d, struct snapshot *s)
 static int open_more(void *arg, struct store **ret, struct err *e)
 {
 	struct shipper *s = arg;
-	return store_open(s->r.url, true, NULL, ret, e);
+	return store_open_keyed(s->r.url, true, NULL, &s->r.keys, ret, e);
 }
 
 static int run_drill(struct drill *d, const struct snapshot *s, struct err *e)

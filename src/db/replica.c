@@ -497,7 +497,7 @@ int replica_ship(struct replica *r, const struct spool *spool, const struct spoo
 		return err_wrap(e, "%s", key);
 	r->wal_bytes += list[n - 1]->end - o.at.offset;
 	r->at = (struct position){ list[n - 1]->at.index, list[n - 1]->end };
-	note_end(r, list[0]->at, r->at.offset, bytes);
+	note_end(r, o.at, r->at.offset, bytes);
 	r->objects++;
 	r->stored_bytes += bytes;
 	for (size_t i = 0; i < n; i++) {
