@@ -289,7 +289,7 @@ static void test_any_damage(void **state)
 	(void)state;
 	for (size_t i = 0; i < in.len; i++)
 		for (int other = 0; other < 2; other++) {
-			uint8_t mask = other ? 0xff : (uint8_t)(1u << i % 8);
+			uint8_t mask = (uint8_t)(other ? 0xff : 1 << i % 8);
 			in.p[i] ^= mask;
 			assert_int_equal(decrypt((struct span){ in.p, in.len }, key.identities, 1, &out, &e),
 					 -1);

@@ -11,6 +11,8 @@
 #include "core/index.h"
 #include "core/plan.h"
 #include "db/replica.h"
+#include "db/shipped.h"
+#include "store/crypt.h"
 
 static const struct generation gen = { "00112233445566aa" }, older = { "11112233445566aa" },
 			       oldest = { "22222233445566aa" };
@@ -262,6 +264,183 @@ static struct wal_index_doc read_doc(const char *name, uint64_t index)
 		fail_msg("%s", e.text);
 	dyn_free(&d);
 	return doc;
+}
+
+/* ---- encrypted ---- */
+
+static struct age_keys keys_of(bool identity, bool recipient, uint8_t which)
+{
+	struct age_keys k = { 0 };
+	struct age_key secret = { { 0, which } }, public; /* byte 0 loses its low bits */
+	struct err e;
+	assert_int_equal(crypto_load(&e), 0);
+	assert_int_equal(age_public(&secret, &public, &e), 0);
+	if (identity)
+		assert_int_equal(age_keys_add(&k, AGE_IDENTITY, &secret, &e), 0);
+	if (recipient)
+		assert_int_equal(age_keys_add(&k, AGE_RECIPIENT, &public, &e), 0);
+	return k;
+}
+
+/* A run begins: the same place again, with these keys (consumed). */
+static void restart_with(struct world_of *x, const char *name, struct age_keys keys)
+{
+	static char url[PATH_BYTES];
+	bool any;
+	snprintf(url, sizeof url, "%s", at("%s/replica", name));
+	replica_fini(&x->r);
+	x->r = (struct replica){ .db_path = "db",
+				 .name = "file",
+				 .url = url,
+				 .owner = OWNER_PRIVATE,
+				 .keys = keys,
+				 .shipped_dir = shipped_dir(at("%s", name), "file", "there") };
+	if (replica_open(&x->r, &x->e) < 0 || replica_attach(&x->r, &gen, &any, &x->e) < 0)
+		fail_msg("%s", x->e.text);
+}
+
+static void put_snapshot(struct world_of *x, const char *text)
+{
+	char key[OBJECT_KEY_BYTES];
+	struct object o = { OBJECT_SNAPSHOT, gen, { 0, 0 } };
+	struct span bytes = { (const uint8_t *)text, strlen(text) };
+	assert_int_equal(store_put_bytes(x->r.store, object_key(key, &o), bytes, &x->e), 0);
+}
+
+/* Three segments, the last two as one object, and the index. */
+static void ship_three(struct world_of *x, const char *name, struct age_keys keys)
+{
+	begin(x, name);
+	restart_with(x, name, keys);
+	assert_null(x->r.foreign);
+	begin_index(x, 0);
+	for (int i = 0; i < 4; i++)
+		grow(x, 2, 100 * (i + 1));
+	ship(x, 0, 1);
+	ship(x, 1, 2);
+	assert_int_equal(replica_settle(&x->r, true, &x->e), 0);
+}
+
+static void expect_end(const struct world_of *x, size_t behind)
+{
+	assert_null(x->r.foreign);
+	assert_false(x->r.end_damaged);
+	assert_int_equal(x->r.at.index, 0);
+	assert_int_equal(x->r.at.offset, x->segs[behind]->end);
+	assert_int_equal(x->r.doc.commits_n, 3);
+}
+
+/* With the key of what was written, an attach reads where it ends. */
+static void test_encrypted(void **state)
+{
+	(void)state;
+	struct world_of x;
+	ship_three(&x, "crypt", keys_of(true, true, 1));
+	assert_false(x.r.blind);
+	struct dyn raw = slurp(at("crypt/replica/generations/%s/index/00000000.index", gen.name));
+	assert_memory_equal(raw.p, age_magic, AGE_MAGIC_BYTES);
+	dyn_free(&raw);
+	restart_with(&x, "crypt", keys_of(true, true, 1));
+	expect_end(&x, 2);
+	restart_with(&x, "crypt", keys_of(true, false, 1)); /* for itself: the same key */
+	expect_end(&x, 2);
+	ship(&x, 3, 1);
+	/* The newest object is damaged: what lies in the spool is written again. */
+	sh("printf x | dd of=crypt/replica/generations/%s/wal/00000000_00000cb0.wal.lz4 bs=1 seek=250 "
+	   "conv=notrunc status=none",
+	   gen.name);
+	assert_int_equal(x.segs[3]->at.offset, 0xcb0);
+	restart_with(&x, "crypt", keys_of(true, true, 1));
+	assert_true(x.r.end_damaged);
+	assert_null(x.r.foreign);
+	assert_int_equal(x.r.at.offset, 0xcb0);
+	end(&x);
+}
+
+/* Objects of another kind, or for other keys: the generation is not continued, whatever can be guessed. */
+static void test_foreign(void **state)
+{
+	(void)state;
+	struct world_of x;
+	ship_three(&x, "foreign", keys_of(true, true, 1));
+	restart_with(&x, "foreign", keys_of(false, false, 1));
+	assert_non_null(strstr(x.r.foreign, "no keys are configured"));
+	restart_with(&x, "foreign", keys_of(true, true, 2));
+	assert_non_null(strstr(x.r.foreign, "keys"));
+	restart_with(&x, "foreign", keys_of(false, true, 1)); /* nothing was noted: it was not blind then */
+	assert_true(x.r.blind);
+	assert_non_null(x.r.foreign);
+	end(&x);
+	ship_three(&x, "foreign2", keys_of(false, false, 1));
+	restart_with(&x, "foreign2", keys_of(true, true, 1));
+	assert_non_null(x.r.foreign);
+	end(&x);
+	/* With a snapshot alone. */
+	begin(&x, "foreign3");
+	restart_with(&x, "foreign3", keys_of(false, false, 1));
+	put_snapshot(&x, "\x04\x22\x4d\x18 and so on");
+	restart_with(&x, "foreign3", keys_of(false, false, 1));
+	assert_null(x.r.foreign);
+	restart_with(&x, "foreign3", keys_of(true, true, 1));
+	assert_non_null(x.r.foreign);
+	put_snapshot(&x, "now encrypted");
+	restart_with(&x, "foreign3", keys_of(true, true, 1));
+	assert_null(x.r.foreign);
+	restart_with(&x, "foreign3", keys_of(false, false, 1));
+	assert_non_null(x.r.foreign);
+	end(&x);
+}
+
+/* Without the key: what was noted tells the end, and nothing is guessed when it does not. */
+static void test_blind(void **state)
+{
+	(void)state;
+	struct world_of x;
+	struct snapshot s = { .generation = gen };
+	begin(&x, "blind");
+	restart_with(&x, "blind", keys_of(false, true, 1));
+	assert_true(x.r.blind);
+	put_snapshot(&x, "encrypted");
+	restart_with(&x, "blind", keys_of(false, true, 1));
+	assert_non_null(x.r.foreign); /* whose it is nobody knows */
+	replica_rebase(&x.r, &gen, (struct position){ 0, 0 });
+	assert_int_equal(replica_note_snapshot(&x.r, &s, &x.e), 0);
+	restart_with(&x, "blind", keys_of(false, true, 1));
+	assert_null(x.r.foreign);
+	assert_int_equal(x.r.at.offset, 0);
+	end(&x);
+	sh("rm -rf blind");
+
+	ship_three(&x, "blind", keys_of(false, true, 1));
+	restart_with(&x, "blind", keys_of(false, true, 1));
+	expect_end(&x, 2);
+	/* Killed between the object and the note of it. */
+	sh("cp -r blind/walbrook/shipped before");
+	ship(&x, 3, 1);
+	restart_with(&x, "blind", keys_of(false, true, 1));
+	assert_int_equal(x.r.at.offset, x.segs[3]->end);
+	sh("rm -r blind/walbrook/shipped && cp -r before blind/walbrook/shipped");
+	restart_with(&x, "blind", keys_of(false, true, 1));
+	assert_null(x.r.foreign);
+	assert_true(x.r.end_damaged);
+	assert_int_equal(x.r.at.offset, x.segs[3]->at.offset);
+	x.r.end_damaged = false;
+	ship(&x, 3, 1);
+	/* The object is not as long as it was. */
+	sh("truncate -s -1 blind/replica/generations/%s/wal/00000000_00000cb0.wal.lz4", gen.name);
+	restart_with(&x, "blind", keys_of(false, true, 1));
+	assert_true(x.r.end_damaged);
+	assert_int_equal(x.r.at.offset, x.segs[3]->at.offset);
+	/* Other recipients, a torn record, none at all. */
+	restart_with(&x, "blind", keys_of(false, true, 2));
+	assert_non_null(x.r.foreign);
+	sh("printf x | dd of=$(echo blind/walbrook/shipped/*/end) bs=1 seek=60 conv=notrunc status=none");
+	restart_with(&x, "blind", keys_of(false, true, 1));
+	assert_non_null(x.r.foreign);
+	sh("rm blind/walbrook/shipped/*/end");
+	restart_with(&x, "blind", keys_of(false, true, 1));
+	assert_non_null(x.r.foreign);
+	end(&x);
 }
 
 /* ---- shipping ---- */
@@ -856,6 +1035,9 @@ int main(int argc, char **argv)
 	if (argc == 2)
 		cmocka_set_test_filter(argv[1]);
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_encrypted),
+		cmocka_unit_test(test_foreign),
+		cmocka_unit_test(test_blind),
 		cmocka_unit_test(test_ship),
 		cmocka_unit_test(test_splice),
 		cmocka_unit_test(test_next_index),

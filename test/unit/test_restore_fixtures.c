@@ -26,6 +26,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "restore/restore.h"
+#include "store/crypt.h"
 
 #define GEN "generations/7fb8b2af171de49f/"
 #define SECOND GEN "wal/00000004_00001038.wal.lz4"
@@ -112,9 +113,11 @@ static void case_copy(const char *dir)
 	assert_true(lines > 0);
 }
 
+static const struct age_keys *keys; /* that the next restore is given */
+
 static int open_more(void *arg, struct store **ret, struct err *e)
 {
-	return store_file_open(arg, NULL, ret, e);
+	return store_open_keyed(arg, true, NULL, keys, ret, e);
 }
 
 /* Restores temp/replica to temp/out/db. */
@@ -127,7 +130,7 @@ static int restore(struct restore_wish *w, struct err *e)
 	snprintf(out, sizeof out, "%s/out/db", temp);
 	shell("rm -rf '%s/out' && mkdir '%s/out'", temp, temp);
 	unsigned before = count_files(root);
-	assert_int_equal(store_file_open(root, NULL, &s, e), 0);
+	assert_int_equal(open_more(root, &s, e), 0);
 	struct restore_source source = { .store = s,
 					 .name = "file",
 					 .open_more = open_more,
@@ -261,6 +264,20 @@ static void test_originals(void **state)
 	assert_int_equal(n, *fixtures ? 35 : 0);
 }
 
+static struct age_keys identity_of(const char *dir, const char *name)
+{
+	char path[2 * PATH_BYTES];
+	struct dyn d = DYN_INIT(1 << 16);
+	struct age_keys k = { 0 };
+	struct err e = ERR_INIT;
+	snprintf(path, sizeof path, "%s/%s", dir, name);
+	if (file_read_all(path, &d, &e) < 0 ||
+	    age_keys_parse(&k, AGE_IDENTITY, (struct span){ d.p, d.len }, &e) < 0)
+		fail_msg("%s", e.text);
+	dyn_free(&d);
+	return k;
+}
+
 static void test_encrypted(void **state)
 {
 	(void)state;
@@ -273,6 +290,38 @@ static void test_encrypted(void **state)
 	assert_int_equal(e.kind, ERR_CONFIG);
 	assert_non_null(strstr(e.text, "encrypted"));
 	assert_non_null(strstr(e.text, ".snapshot.lz4"));
+	assert_non_null(strstr(e.text, "-identity"));
+	struct age_keys wrong = identity_of(dir, "wrong-identity.txt");
+	keys = &wrong;
+	assert_int_equal(restore(&w, &e), -1);
+	assert_int_equal(e.kind, ERR_CONFIG);
+	assert_non_null(strstr(e.text, "written for another key"));
+	assert_non_null(strstr(e.text, ".snapshot.lz4"));
+	struct age_keys right = identity_of(dir, "identity.txt");
+	keys = &right;
+	assert_int_equal(run_case(dir), 1);
+	keys = NULL;
+	age_keys_free(&wrong);
+	age_keys_free(&right);
+}
+
+/* A replica that is not encrypted, and a key for it: said as what it is, not taken for damage. */
+static void test_not_encrypted(void **state)
+{
+	(void)state;
+	char dir[PATH_BYTES + 64];
+	struct restore_wish w = { .parallelism = 2 };
+	struct err e = ERR_INIT;
+	snprintf(dir, sizeof dir, "%s/v03/age", golden);
+	struct age_keys key = identity_of(dir, "identity.txt");
+	snprintf(dir, sizeof dir, "%s/v03/page512", golden);
+	case_copy(dir);
+	keys = &key;
+	assert_int_equal(restore(&w, &e), -1);
+	keys = NULL;
+	assert_int_equal(e.kind, ERR_CONFIG);
+	assert_non_null(strstr(e.text, "not encrypted"));
+	age_keys_free(&key);
 }
 
 /* ---- damaged replicas ---- */
@@ -606,6 +655,7 @@ int main(void)
 		cmocka_unit_test(test_as_litestream_restored),
 		cmocka_unit_test(test_originals),
 		cmocka_unit_test(test_encrypted),
+		cmocka_unit_test(test_not_encrypted),
 		cmocka_unit_test(test_broken),
 		cmocka_unit_test(test_broken_originals),
 		cmocka_unit_test(test_hint_works),
