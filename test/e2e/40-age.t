@@ -17,7 +17,7 @@ database() { # NAME
   sql "$T/$1.db" 'PRAGMA journal_mode=wal; CREATE TABLE t(id INTEGER PRIMARY KEY, body); INSERT INTO t(body) VALUES(1);' \
     >/dev/null
   mkfifo "$T/$1.fifo"
-  sqlite3 -batch "$T/$1.db" <"$T/$1.fifo" >"$T/$1.out" 2>&1 &
+  sqlite3 -batch -cmd '.timeout 10000' "$T/$1.db" <"$T/$1.fifo" >"$T/$1.out" 2>&1 &
   PIDS+=("$!")
   exec {fd}>"$T/$1.fifo"
   app[$1]=$fd
