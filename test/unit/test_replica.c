@@ -346,9 +346,7 @@ static void test_encrypted(void **state)
 	expect_end(&x, 2);
 	ship(&x, 3, 1);
 	/* The newest object is damaged: what lies in the spool is written again. */
-	sh("printf x | dd of=crypt/replica/generations/%s/wal/00000000_00000cb0.wal.lz4 bs=1 seek=250 "
-	   "conv=notrunc status=none",
-	   gen.name);
+	sh("truncate -s -1 crypt/replica/generations/%s/wal/00000000_00000cb0.wal.lz4", gen.name);
 	assert_int_equal(x.segs[3]->at.offset, 0xcb0);
 	restart_with(&x, "crypt", keys_of(true, true, 1));
 	assert_true(x.r.end_damaged);
