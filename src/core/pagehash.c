@@ -46,7 +46,7 @@ static int reserve(struct page_hashes *h, size_t pages, struct err *e)
 
 int page_hashes_resize(struct page_hashes *h, size_t pages, struct err *e)
 {
-	static const uint8_t zeros[PAGE_BYTES_MAX];
+	static uint8_t zeros[PAGE_BYTES_MAX]; /* not const, which would be 64 KiB in the program file */
 	if (reserve(h, pages, e) < 0)
 		return -1;
 	uint64_t zero = pages > h->n ? page_hash(zeros, h->page_bytes) : 0;
