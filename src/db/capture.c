@@ -109,6 +109,7 @@ static int run_end(struct run *r, bool sync, struct err *e)
 		free(s);
 		return -1;
 	}
+	spool_note_times(&r->file, r->chain.offset, r->commits, r->commits_n);
 	r->open = false; /* a failed commit has removed the file */
 	if (spool_commit(&r->file, sync, e) < 0) {
 		free(s);

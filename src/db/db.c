@@ -407,8 +407,9 @@ static int recall_place(struct db *d, struct err *e)
 		if (position_compare(end, saved) > 0) {
 			d->cap.at.index = last->at.index;
 			d->cap.at.chain = tail;
-			if (last->commits[0].wall_us > d->cap.at.wall_us)
-				d->cap.at.wall_us = last->commits[0].wall_us;
+			size_t n = last->commits_n;
+			if (n > 0 && last->commits[n - 1].wall_us > d->cap.at.wall_us)
+				d->cap.at.wall_us = last->commits[n - 1].wall_us;
 		}
 	}
 	spool_segments_free(list);
@@ -891,6 +892,8 @@ static int load_generation(void *arg, const struct generation *g)
 		tail = l->d->saved.chain;
 	if (spool_load(&l->d->cap.spool, g, &list, &tail, l->e) < 0)
 		return -1;
+	if (!list && !current) /* all of it was shipped long ago */
+		return spool_remove_generation(&l->d->cap.spool, g, l->e);
 	*l->end = list;
 	while (*l->end)
 		l->end = &(*l->end)->next;

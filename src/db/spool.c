@@ -44,7 +44,7 @@ void spool_segments_free(struct spool_segment *list)
 int spool_init(struct spool *s, const char *meta_dir, const struct owner *owner, struct err *e)
 {
 	char dir[PATH_BYTES];
-	*s = (struct spool){ .owner = *owner };
+	*s = (struct spool){ .owner = *owner, .times = TIMES_INIT };
 	if (path_join(dir, meta_dir, "walbrook/spool") < 0)
 		return err_set(e, ERR_FAIL, "%s: path is too long", meta_dir);
 	if (dir_make(dir, owner, e) < 0)
@@ -57,6 +57,8 @@ void spool_fini(struct spool *s)
 {
 	for (int i = 0; i < s->unsynced_n; i++)
 		close(s->unsynced[i]);
+	if (s->dir)
+		times_fini(&s->times);
 	free(s->dir);
 	*s = (struct spool){ 0 };
 }
@@ -122,6 +124,14 @@ static int sync_unsynced(struct spool *s, struct err *e)
 	return rc;
 }
 
+void spool_note_times(const struct spool_file *f, uint64_t end, const struct index_commit *commits, size_t n)
+{
+	char dir[PATH_BYTES];
+	struct spool *s = f->spool;
+	generation_dir(s, &f->generation, dir);
+	times_note(&s->times, dir, &s->owner, &f->generation, f->at, end, commits, n);
+}
+
 int spool_commit(struct spool_file *f, bool sync, struct err *e)
 {
 	struct spool *s = f->spool;
@@ -169,6 +179,9 @@ int spool_remove(struct spool *s, const struct generation *g, struct position at
 	if (sys_unlink(path) < 0 && errno != ENOENT)
 		return err_sys(e, errno, "%s: cannot be removed", path);
 	s->bytes -= stored_bytes < s->bytes ? stored_bytes : s->bytes;
+	generation_dir(s, g, path);
+	if (at.offset == 0)
+		times_passed(&s->times, path, g, at.index);
 	return 0;
 }
 
@@ -316,10 +329,24 @@ static int list_names(struct spool *s, const struct generation *g, struct name *
 	return 0;
 }
 
+/* When its commits were seen, if that was kept; else only that it ends with one, not later than the file's
+ * time. */
+static int commits_of(struct spool_segment *seg, const struct times_kept *kept, int64_t mtime_us)
+{
+	int rc = times_find(kept, seg->at.offset, seg->end, &seg->commits, &seg->commits_n);
+	if (rc != 0)
+		return rc < 0 ? -1 : 0;
+	if (!(seg->commits = malloc(sizeof *seg->commits)))
+		return -1;
+	seg->commits[0] = (struct index_commit){ seg->end, mtime_us };
+	seg->commits_n = 1;
+	return 0;
+}
+
 /* One name becomes a segment; -1 with *e when it is damaged or does not continue what was before. */
 static int load_one(struct spool *s, const struct generation *g, const struct name *n, struct load *l,
-		    const struct spool_segment *before, struct dyn *buf, struct spool_segment **ret,
-		    struct err *e)
+		    const struct spool_segment *before, const struct times_kept *kept, struct dyn *buf,
+		    struct spool_segment **ret, struct err *e)
 {
 	char path[PATH_BYTES];
 	spool_path(s, g, n->at, path);
@@ -338,22 +365,18 @@ static int load_one(struct spool *s, const struct generation *g, const struct na
 	if (l->bad || l->plain == 0 || (guess && !l->page_bytes))
 		return err_set(e, ERR_DAMAGED, "%s: is not a piece of a WAL", path);
 	struct spool_segment *seg = calloc(1, sizeof *seg);
-	struct index_commit *c = malloc(sizeof *c);
-	if (!seg || !c) {
-		free(seg);
-		free(c);
+	if (!seg)
 		return err_set(e, ERR_FAIL, "no memory");
-	}
 	*seg = (struct spool_segment){ .generation = *g,
 				       .at = n->at,
 				       .end = n->at.offset + l->plain,
 				       .prev_end = n->at.offset == 0 && before ? before->end : 0,
 				       .stored_bytes = n->stored_bytes,
-				       .page_bytes = l->page_bytes,
-				       .commits = c,
-				       .commits_n = 1 };
-	/* When its commits were seen is not known any more; not later than the file's time. */
-	*c = (struct index_commit){ seg->end, n->mtime_us };
+				       .page_bytes = l->page_bytes };
+	if (commits_of(seg, kept, n->mtime_us) < 0) {
+		free(seg);
+		return err_set(e, ERR_FAIL, "no memory");
+	}
 	if (l->have_frame) {
 		memcpy(seg->salt, l->last_frame + 8, 8);
 		l->chain.sum = (struct wal_sum){ get_be32(l->last_frame + 16), get_be32(l->last_frame + 20) };
@@ -385,9 +408,16 @@ int spool_load(struct spool *s, const struct generation *g, struct spool_segment
 	struct spool_segment *first = NULL, **end = &first, *before = NULL;
 	bool dropping = false;
 	int rc = 0;
+	char dir[PATH_BYTES];
+	struct times_kept kept = { 0 };
+	generation_dir(s, g, dir);
 	for (size_t i = 0; i < n; i++) {
 		struct err why;
-		if (!dropping && load_one(s, g, &names[i], &l, before, &buf, end, &why) == 0) {
+		if (i == 0 || names[i].at.index != names[i - 1].at.index) {
+			times_kept_free(&kept);
+			times_read(dir, names[i].at.index, &kept);
+		}
+		if (!dropping && load_one(s, g, &names[i], &l, before, &kept, &buf, end, &why) == 0) {
 			s->bytes += names[i].stored_bytes;
 			before = *end;
 			end = &before->next;
@@ -410,6 +440,7 @@ int spool_load(struct spool *s, const struct generation *g, struct spool_segment
 	if (first)
 		*tail = l.chain;
 	free(names);
+	times_kept_free(&kept);
 	dyn_free(&buf);
 	dyn_free(&l.head);
 	*ret = first;
@@ -447,6 +478,7 @@ int spool_remove_generation(struct spool *s, const struct generation *g, struct 
 	}
 	free(names);
 	generation_dir(s, g, path);
+	times_remove_all(path);
 	sys_rmdir(path);
 	if (generation_equal(g, &s->dir_made))
 		s->dir_made = (struct generation){ "" };

@@ -17,6 +17,7 @@
 #include "core/layout.h"
 #include "core/segment.h"
 #include "core/wal.h"
+#include "db/times.h"
 
 /* A ready segment: plain bytes [at.offset, end) of WAL index at.index. Owned by whoever holds the list. */
 struct spool_segment {
@@ -46,6 +47,7 @@ struct spool {
 	bool dropped;			  /* spool_load met something unusable */
 	int unsynced[SPOOL_UNSYNCED_MAX]; /* descriptors of segments whose bytes are not durable yet */
 	int unsynced_n;
+	struct times times;
 };
 
 int spool_init(struct spool *s, const char *meta_dir, const struct owner *owner, struct err *e);
@@ -66,6 +68,9 @@ struct spool_file {
 int spool_begin(struct spool *s, const struct generation *g, struct position at, struct spool_file *f,
 		struct err *e);
 int spool_add(struct spool_file *f, struct span stored, struct err *e);
+/* The commits in it and when they were seen, before spool_commit: a start after a kill finds them again. end:
+ * where the segment ends in the WAL. */
+void spool_note_times(const struct spool_file *f, uint64_t end, const struct index_commit *commits, size_t n);
 /* Ends under its name. With sync its bytes are durable now; else spool_sync makes them so. */
 int spool_commit(struct spool_file *f, bool sync, struct err *e);
 void spool_abort(struct spool_file *f);

@@ -227,6 +227,73 @@ static void test_load(void **state)
 }
 
 /* A position inside index 5 and only what follows it: the chain goes on from what the position knows. */
+static void put_timed(struct spool *s, uint64_t index, const struct fake_wal *w, uint64_t from, uint64_t to,
+		      const struct index_commit *commits, size_t n)
+{
+	struct spool_file f;
+	struct err e;
+	struct dyn d = packed((struct span){ w->bytes.p + from, (size_t)(to - from) });
+	assert_int_equal(spool_begin(s, &gen, (struct position){ index, from }, &f, &e), 0);
+	assert_int_equal(spool_add(&f, (struct span){ d.p, d.len }, &e), 0);
+	spool_note_times(&f, to, commits, n);
+	assert_int_equal(spool_commit(&f, true, &e), 0);
+	dyn_free(&d);
+}
+
+/* A start after a kill knows when each commit was seen; what is damaged of that costs only the times. */
+static void test_times(void **state)
+{
+	(void)state;
+	struct fake_wal w;
+	fake_begin(&w, 1024, 7);
+	for (uint32_t i = 1; i <= 8; i++)
+		fake_frame(&w, i, i == 3 || i == 6 || i == 7 ? 8 : 0);
+	uint64_t a = wal_offset_of(1024, 3), b = wal_offset_of(1024, 5), end = wal_offset_of(1024, 8);
+	const struct index_commit first[] = { { wal_offset_of(1024, 1), 1000 }, { a, 2000 } };
+	const struct index_commit last[] = { { wal_offset_of(1024, 6), 3000 },
+					     { wal_offset_of(1024, 7), 3000 } };
+	struct err e;
+	for (int damage = 0; damage < 3; damage++) {
+		struct spool s = make_spool(at("times%d", damage));
+		put_timed(&s, 4, &w, 0, a, first, 2);
+		put_timed(&s, 4, &w, a, b, NULL, 0); /* cut inside a transaction */
+		put_timed(&s, 4, &w, b, end, last, 2);
+		spool_fini(&s);
+		if (damage == 1)
+			sh("truncate -s -1 times1/walbrook/spool/*/00000004.times");
+		if (damage == 2)
+			sh("printf x | dd of=$(echo times2/walbrook/spool/*/00000004.times) bs=1 seek=40 "
+			   "conv=notrunc 2>/dev/null");
+		s = make_spool(at("times%d", damage));
+		struct spool_segment *list = NULL;
+		struct wal_chain tail = { 0 };
+		assert_int_equal(spool_load(&s, &gen, &list, &tail, &e), 0);
+		assert_non_null(list->next->next);
+		const struct spool_segment *one = list, *two = list->next, *three = list->next->next;
+		assert_int_equal(one->commits_n, damage == 2 ? 1 : 2);
+		if (damage < 2)
+			assert_memory_equal(one->commits, first, sizeof first);
+		assert_int_equal(two->commits_n, damage == 2 ? 1 : 0);
+		assert_int_equal(three->commits_n, damage == 0 ? 2 : 1);
+		if (damage == 0)
+			assert_memory_equal(three->commits, last, sizeof last);
+		assert_int_equal(three->commits[three->commits_n - 1].offset,
+				 damage == 0 ? wal_offset_of(1024, 7) : end);
+		/* They go with the segments: when the next index begins to leave, those before it are gone. */
+		put_timed(&s, 5, &w, 0, a, first, 2);
+		for (const struct spool_segment *g = list; g; g = g->next)
+			assert_int_equal(spool_remove(&s, &gen, g->at, g->stored_bytes, &e), 0);
+		assert_int_equal(spool_remove(&s, &gen, (struct position){ 5, 0 }, 0, &e), 0);
+		assert_false(exists(at("times%d/walbrook/spool/%s/00000004.times", damage, gen.name)));
+		assert_true(exists(at("times%d/walbrook/spool/%s/00000005.times", damage, gen.name)));
+		assert_int_equal(spool_remove_generation(&s, &gen, &e), 0);
+		assert_false(exists(at("times%d/walbrook/spool/%s", damage, gen.name)));
+		free_list(list);
+		spool_fini(&s);
+	}
+	dyn_free(&w.bytes);
+}
+
 static void test_load_continues(void **state)
 {
 	(void)state;
@@ -401,12 +468,12 @@ int main(int argc, char **argv)
 	if (argc == 2)
 		cmocka_set_test_filter(argv[1]);
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_commit_abort),   cmocka_unit_test(test_far_offset),
-		cmocka_unit_test(test_deferred_sync),  cmocka_unit_test(test_load),
-		cmocka_unit_test(test_load_continues), cmocka_unit_test(test_load_damaged),
-		cmocka_unit_test(test_load_hole),      cmocka_unit_test(test_load_nonsense),
-		cmocka_unit_test(test_load_older),     cmocka_unit_test(test_generations),
-		cmocka_unit_test(test_cannot_write),
+		cmocka_unit_test(test_commit_abort),  cmocka_unit_test(test_far_offset),
+		cmocka_unit_test(test_deferred_sync), cmocka_unit_test(test_load),
+		cmocka_unit_test(test_times),	      cmocka_unit_test(test_load_continues),
+		cmocka_unit_test(test_load_damaged),  cmocka_unit_test(test_load_hole),
+		cmocka_unit_test(test_load_nonsense), cmocka_unit_test(test_load_older),
+		cmocka_unit_test(test_generations),   cmocka_unit_test(test_cannot_write),
 	};
 	cmocka_set_message_output(CM_OUTPUT_TAP);
 	return cmocka_run_group_tests_name("spool", tests, world_make, world_drop);

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * When the commits of spooled segments were first seen: kept beside the segments, so that a run that is killed
+ * does not lose the exactness of restore by time. Not synced: after a loss of power the times of the files must
+ * do.
+ *
+ *   <spool>/<generation>/<%08x index>.times    records, appended; times.c tells the bytes */
+#ifndef WB_DB_TIMES_H
+#define WB_DB_TIMES_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/file.h"
+#include "core/index.h"
+#include "core/layout.h"
+
+struct times {
+	int fd; /* of the WAL index that is captured; -1: none */
+	struct generation generation;
+	uint64_t index;
+	uint64_t oldest; /* files from this index on may be there, of `generation` */
+	bool failed;	 /* said, and given up for this index */
+};
+
+#define TIMES_INIT ((struct times){ .fd = -1 })
+void times_fini(struct times *t);
+
+/* Before the segment [at.offset, end) gets its name. dir: that of the generation. Failing costs exactness only:
+ * it is said in the log, once for each index. */
+void times_note(struct times *t, const char *dir, const struct owner *o, const struct generation *g,
+		struct position at, uint64_t end, const struct index_commit *commits, size_t n);
+/* A segment of this index has left the spool: what is kept of older ones goes. */
+void times_passed(struct times *t, const char *dir, const struct generation *g, uint64_t index);
+
+void times_remove_all(const char *dir);
+
+/* What was kept of one index. */
+struct times_kept {
+	uint8_t *p;
+	size_t n;
+};
+void times_read(const char *dir, uint64_t index, struct times_kept *ret); /* nothing there is fine */
+void times_kept_free(struct times_kept *k);
+/* The commits of a segment: 1 and *ret (owned by the caller, NULL with *ret_n 0: it has none); 0: not known;
+ * -1: no memory. */
+int times_find(const struct times_kept *k, uint64_t offset, uint64_t end, struct index_commit **ret,
+	       size_t *ret_n);
+
+#endif
