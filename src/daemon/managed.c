@@ -358,6 +358,7 @@ static int64_t turn_stopping(struct managed *m, int64_t now_us)
 		trim(m);
 		return sooner(next_us, now_us + BUSY_US);
 	}
+	snap_unqueue(m);
 	snap_cancel(m);
 	/* A step that could not capture everything says when to try again. */
 	if (!m->stepped_to_stop && (!m->may_let_go || now_us >= m->due_us)) {
@@ -456,6 +457,7 @@ void managed_fini(struct managed *m)
 	if (m->en->watcher)
 		watch_cancel(m->en->watcher, &m->watch);
 	loop_timer_cancel(m->en->loop, &m->timer);
+	snap_unqueue(m);
 	snap_cancel(m);
 	for (size_t i = 0; i < m->ships_n; i++) {
 		replica_fini(&m->ships[i].r);

@@ -28,8 +28,9 @@ struct engine {
 	struct pool *pool;
 	struct watcher *watcher; /* NULL: polling only */
 	struct managed *marked;	 /* to be looked at this turn */
-	unsigned snapshots_out, snapshots_max;
-	bool drill_out; /* one at a time: they need memory */
+	unsigned snapshots_out, snapshots_max, snapshots_called;
+	struct managed *snap_first, **snap_end; /* who waits for one of the few snapshots at a time, in order */
+	bool drill_out;				/* one at a time: they need memory */
 	bool stopping;
 };
 
@@ -169,7 +170,9 @@ struct managed {
 
 	struct shipper *ships;
 	size_t ships_n;
-	struct snap *snap; /* while one is wanted or made */
+	struct snap *snap;					       /* while one is wanted or made */
+	enum { SNAP_NOT_QUEUED, SNAP_QUEUED, SNAP_CALLED } snap_queue; /* called: a place is kept for it */
+	struct managed *snap_next, **snap_at; /* snap_at: where the queue points to it */
 	struct managed *mark_next;
 	bool marked, finished; /* finished: stopped, all shipped and let go */
 };
@@ -217,6 +220,7 @@ void validate_interrupt(void);		      /* the one that is under way fails soon */
 int64_t snap_turn(struct managed *m, int64_t now_us);
 void snap_step_done(struct managed *m, bool pinned);
 void snap_cancel(struct managed *m);
+void snap_unqueue(struct managed *m);	    /* it does not want one now: whoever is next may */
 bool snap_freezes(const struct managed *m); /* an exact copy is being made and was not asked to let go */
 void snap_bound_wal(struct managed *m, uint64_t wal_bytes); /* past the cap of the WAL it lets go */
 

@@ -3,6 +3,9 @@
  * Snapshots on the loop: for a new generation, and on the interval. One pass over the file feeds all replicas
  * that want one at that moment; segments go on being shipped meanwhile.
  *
+ * Only few are made at a time, however many databases there are: the others wait in a queue, and the next one
+ * is called when a place becomes free.
+ *
  * Happy path: WANTED (steps try to pin the database where it is exact) -> COPY (a long job) -> PUBLISH (the
  * index object says from where on it is usable, then the object appears).
  *
@@ -41,6 +44,52 @@ static bool wants(const struct shipper *s, int64_t now_us)
 	return s->r.wants_snapshot || interval_over(s);
 }
 
+static void leave_queue(struct managed *m)
+{
+	if ((*m->snap_at = m->snap_next))
+		m->snap_next->snap_at = m->snap_at;
+	else
+		m->en->snap_end = m->snap_at;
+}
+
+/* Keeps the free places for those who have waited longest. */
+static void call_next(struct engine *en)
+{
+	while (en->snap_first && en->snapshots_out + en->snapshots_called < en->snapshots_max) {
+		struct managed *m = en->snap_first;
+		leave_queue(m);
+		m->snap_queue = SNAP_CALLED;
+		en->snapshots_called++;
+		managed_mark(m);
+	}
+}
+
+void snap_unqueue(struct managed *m)
+{
+	struct engine *en = m->en;
+	if (m->snap_queue == SNAP_QUEUED)
+		leave_queue(m);
+	else if (m->snap_queue == SNAP_CALLED)
+		en->snapshots_called--;
+	m->snap_queue = SNAP_NOT_QUEUED;
+	call_next(en);
+}
+
+/* true: it has a place now; else it is called when there is one. */
+static bool queue_up(struct managed *m)
+{
+	struct engine *en = m->en;
+	if (m->snap_queue == SNAP_NOT_QUEUED) {
+		m->snap_queue = SNAP_QUEUED;
+		m->snap_next = NULL;
+		m->snap_at = en->snap_first ? en->snap_end : &en->snap_first;
+		*m->snap_at = m;
+		en->snap_end = &m->snap_next;
+		call_next(en);
+	}
+	return m->snap_queue == SNAP_CALLED;
+}
+
 void snap_cancel(struct managed *m)
 {
 	struct snap *p = m->snap;
@@ -62,6 +111,7 @@ void snap_cancel(struct managed *m)
 	free(p->to);
 	free(p);
 	m->snap = NULL;
+	call_next(m->en);
 }
 
 bool snap_freezes(const struct managed *m)
@@ -340,14 +390,18 @@ int64_t snap_turn(struct managed *m, int64_t now_us)
 			wanted = wanted || wants(&m->ships[i], now_us);
 		int64_t next_us = 0;
 		struct shipper *check = wanted ? NULL : validate_wanted(m, now_us, &next_us);
-		if ((!wanted && !check) || m->begin || m->state != DB_IDLE)
+		if ((!wanted && !check) || m->begin || m->state != DB_IDLE) {
+			if (m->snap_queue != SNAP_NOT_QUEUED)
+				snap_unqueue(m);
 			return next_us;
-		if (m->en->snapshots_out >= m->en->snapshots_max)
-			return now_us + 50000;
+		}
+		if (!queue_up(m))
+			return 0;
 		if (check)
 			begin_drill(m, check, now_us);
 		else
 			begin(m, now_us);
+		snap_unqueue(m);
 		managed_mark(m);
 		return now_us;
 	}
