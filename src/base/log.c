@@ -43,9 +43,10 @@ struct line {
 };
 
 static struct {
-	enum log_level least;
-	bool json, collapse;
-	int fd;
+	_Atomic enum log_level least;
+	_Atomic bool json;
+	bool collapse;
+	_Atomic int fd;
 	_Atomic int journal; /* what is behind fd: 1 the journal, 0 not, -1 not looked at yet */
 } config = { .least = LOG_INFO, .fd = STDERR_FILENO, .journal = -1 };
 

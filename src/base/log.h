@@ -43,7 +43,7 @@ struct log_attr {
 #define log_warn(msg, ...) LOG_AT(LOG_WARN, msg, ##__VA_ARGS__)
 #define log_error(msg, ...) LOG_AT(LOG_ERROR, msg, ##__VA_ARGS__)
 
-/* Before threads start. fd is borrowed (1 or 2). Default: info, text, standard error. */
+/* Any time. fd is borrowed (1 or 2). Default: info, text, standard error. */
 void log_setup(enum log_level least, bool json, int fd);
 /* Warnings and errors that repeat are collapsed from now on (or not): log.c tells how. For programs that run
  * long; whoever switches it on calls log_flush before the end. */

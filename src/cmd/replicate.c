@@ -100,6 +100,7 @@ static int take_exec(const char *exec, struct conf *c, struct err *e)
 		return err_sys(e, ENOMEM, "cannot keep the command of -exec");
 	free(c->exec);
 	c->exec = copy;
+	c->exec_given = true;
 	return 0;
 }
 

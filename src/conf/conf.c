@@ -173,8 +173,7 @@ static int same_place(const struct places *s, const struct place *a, const struc
 		       at, conf_replica_shown(b->replica, shown), first);
 }
 
-/* What makes two replicas the same place, whatever way it was written. */
-static int replica_id(const struct conf_replica *r, char *buf, size_t size)
+int conf_replica_place(const struct conf_replica *r, char *buf, size_t size)
 {
 	const char *path = r->path ? r->path : "";
 	size_t path_n = strlen(path);
@@ -208,7 +207,7 @@ static int places_collect(struct places *s, struct err *e)
 		p.what = PLACE_REPLICA;
 		for (size_t k = 0; k < d->replicas_n; k++) {
 			p.replica = &d->replicas[k];
-			if (replica_id(p.replica, id, sizeof id) < 0)
+			if (conf_replica_place(p.replica, id, sizeof id) < 0)
 				return err_set(e, ERR_CONFIG, "%sthe place of the replica is too long",
 					       where(s, &p, at, sizeof at));
 			if (place_add(s, p, id, e) < 0)

@@ -64,7 +64,8 @@ struct conf_db {
 };
 
 struct conf {
-	char *file; /* that it was read from; NULL: command line */
+	char *file;		     /* that it was read from; NULL: command line */
+	bool expand_env, exec_given; /* how it was read; exec comes from the command line */
 	char *addr, *exec;
 	char *access_key_id, *secret_access_key;
 	char *socket;				    /* NULL: see conf_socket() */
@@ -113,6 +114,8 @@ int conf_replica_check_keys(const struct conf_replica *r, struct err *e);
  * *ret_open: anybody may read it. */
 int conf_replicas_add_identities(struct conf_replica *replicas, size_t n, const char *path, bool *ret_open,
 				 struct err *e);
+/* What makes two replicas the same place, whatever way it was written. -1: does not fit into size. */
+int conf_replica_place(const struct conf_replica *r, char *buf, size_t size);
 void conf_replica_free(struct conf_replica *r);
 /* The entry of just this database; templates are not looked at. NULL: there is none. */
 const struct conf_db *conf_db_find(const struct conf *c, const char *absolute_path);
@@ -130,6 +133,10 @@ int conf_db_instance(const struct conf_db *tmpl, const char *db_path, struct con
 /* Step between reading an entry and conf_check(): which kind it is. given: which keys stand in the file, by the
  * place of their row in the table. *ret_key: the key at fault, NULL for none. */
 int conf_db_resolve(struct conf_db *db, const bool *given, const char **ret_key, struct err *e);
+/* A copy of an ordinary entry, of its own. Free with conf_db_free(). */
+int conf_db_copy(const struct conf_db *from, struct conf_db *ret, struct err *e);
+/* Whether they say the same, wherever they stand in their files. */
+bool conf_db_equal(const struct conf_db *a, const struct conf_db *b);
 void conf_db_free(struct conf_db *db); /* what it holds, not the struct itself */
 /* The same for a path relative to `dir`. */
 bool conf_db_fits(const struct conf_db *tmpl, const char *relative);

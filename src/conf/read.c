@@ -611,6 +611,7 @@ static int read_conf(const char *path, bool expand_env, bool keep_origins, struc
 		free(r.c);
 		return err_sys(e, ENOMEM, "%s: cannot be read", path);
 	}
+	r.c->expand_env = expand_env;
 	if (read_expanded(&r, expand_env) < 0) {
 		conf_free(r.c);
 		return -1;

@@ -28,6 +28,8 @@
 /* Nothing was ever served and nothing can be: the reason is ours. */
 static bool all_broken(struct daemon *d)
 {
+	if (d->served || d->n == 0)
+		return false;
 	for (size_t i = 0; i < d->n; i++) {
 		if (d->dbs[i]->opened || d->dbs[i]->out || !d->dbs[i]->ready || d->dbs[i]->state != DB_BROKEN)
 			return false;
@@ -49,6 +51,8 @@ static void run_due(void *arg)
 		if (m->syncs)
 			sync_turn(m);
 	}
+	set_turn(d);
+	scan_turn(d);
 	bool broken = !d->en.stopping && all_broken(d);
 	if (broken && pool_out(d->en.pool) == 0) { /* what is under way ends first, and nothing follows it */
 		d->broken = true;
@@ -57,7 +61,7 @@ static void run_due(void *arg)
 	}
 	if (!broken)
 		command_turn(d);
-	if (d->en.marked)
+	if (d->en.marked || d->en.gone)
 		loop_wake(d->en.loop);
 	if (d->en.stopping && stop_finished(d) && pool_out(d->en.pool) == 0)
 		loop_stop(d->en.loop);

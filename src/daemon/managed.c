@@ -31,6 +31,7 @@ enum {
 	PROBE_US = 2000,
 	TORN_US = 3000,
 	DROP_MANY = 64,
+	LEAVE_FOR_US = 30000000,
 };
 
 static int step_run(struct task *t)
@@ -95,6 +96,7 @@ static void step_done(struct task *t)
 		m->begin = NULL;
 	}
 	managed_saw(m);
+	m->missing = m->report.missing;
 	m->state = m->db.state;
 	m->opened = m->opened || m->report.opened;
 	m->generation = m->db.cap.at.generation;
@@ -111,7 +113,7 @@ static void step_done(struct task *t)
 static void submit_step(struct managed *m, int64_t now_us)
 {
 	m->order = (struct db_order){ .walk = m->walk,
-				      .stop = m->en->stopping && m->may_let_go,
+				      .stop = managed_stopping(m) && m->may_let_go,
 				      .only_remove = m->stepped_to_stop,
 				      .begin = m->begin,
 				      .remove = m->drop };
@@ -326,10 +328,11 @@ static bool all_done(struct managed *m)
 	return true;
 }
 
-/* A generation that has no snapshot yet cannot be restored: stopping waits for its first one. */
+/* A generation that has no snapshot yet cannot be restored: stopping waits for its first one, if the database
+ * is there, and if nobody goes on with it. */
 static bool lacks_snapshot(const struct managed *m)
 {
-	if (generation_none(&m->generation) || m->state == DB_GAP)
+	if (generation_none(&m->generation) || m->state != DB_IDLE || m->handover)
 		return false;
 	for (size_t i = 0; i < m->ships_n; i++) {
 		const struct shipper *s = &m->ships[i];
@@ -340,16 +343,24 @@ static bool lacks_snapshot(const struct managed *m)
 	return false;
 }
 
+static bool jobs_out(const struct managed *m)
+{
+	for (size_t i = 0; i < m->ships_n; i++)
+		if (m->ships[i].job != SHIP_NONE || m->ships[i].held)
+			return true;
+	return m->out;
+}
+
 /* After the signal: the first snapshot if it is missing, a last step, everything to the replicas, then the
  * segments go. */
 static int64_t turn_stopping(struct managed *m, int64_t now_us)
 {
 	int64_t next_us = 0;
-	if (m->snap && m->snap->drill)
+	if (m->snap && (m->snap->drill || m->handover))
 		snap_cancel(m);
 	if (m->out || (m->snap && m->snap->out))
 		return 0;
-	if (!m->stepped_to_stop && (!m->ready || lacks_snapshot(m))) {
+	if (!m->stepped_to_stop && ((!m->ready && !m->handover) || lacks_snapshot(m))) {
 		m->may_let_go = false;
 		next_us = turn_db(m, now_us);
 		next_us = sooner(next_us, snap_turn(m, now_us)); /* before the replicas are at work again */
@@ -366,17 +377,48 @@ static int64_t turn_stopping(struct managed *m, int64_t now_us)
 		submit_step(m, now_us);
 		return 0;
 	}
-	for (size_t i = 0; i < m->ships_n; i++)
+	for (size_t i = 0; i < m->ships_n && !m->handover; i++)
 		next_us = sooner(next_us, ship_turn(&m->ships[i], now_us));
 	if (!m->stepped_to_stop)
 		return sooner(next_us, m->due_us);
 	trim(m);
-	if (all_done(m) && m->drop) {
+	/* Whoever goes on with the database ships what is in the spool. */
+	bool done = m->handover ? !jobs_out(m) : all_done(m);
+	if (done && m->drop) {
 		submit_step(m, now_us); /* nothing is open any more: it only removes */
 		return 0;
 	}
-	m->finished = all_done(m);
+	m->finished = done;
 	return next_us;
+}
+
+void managed_leave(struct managed *m)
+{
+	if (!m->leaving) {
+		m->leaving = true;
+		m->leave_by_us = mono_us() + LEAVE_FOR_US;
+	}
+	managed_mark(m);
+}
+
+/* Its time is over: what could not be shipped waits in the spool, in case the database is taken on again. */
+static bool leave_late(struct managed *m)
+{
+	snap_unqueue(m);
+	snap_cancel(m);
+	if (m->snap || jobs_out(m))
+		return false; /* looked at again when they are done */
+	log_error("database is let go before everything was shipped; what is missing waits in the spool",
+		  L_S("db", m->conf->path), L_S("error", m->db.why.text));
+	return true;
+}
+
+static int64_t turn_leaving(struct managed *m, int64_t now_us)
+{
+	if (now_us < m->leave_by_us)
+		return sooner(turn_stopping(m, now_us), m->leave_by_us);
+	m->finished = leave_late(m);
+	return 0;
 }
 
 void managed_turn(struct managed *m)
@@ -384,7 +426,13 @@ void managed_turn(struct managed *m)
 	int64_t now_us = mono_us(), next_us;
 	if (m->finished)
 		return;
-	if (m->en->stopping) {
+	if (m->missing && m->from_directory && !m->sweep && !m->out && !managed_stopping(m)) {
+		log_info("database has gone from its directory", L_S("db", m->conf->path));
+		managed_leave(m);
+	}
+	if (m->leaving) {
+		next_us = turn_leaving(m, now_us);
+	} else if (m->en->stopping) {
 		next_us = turn_stopping(m, now_us);
 	} else {
 		next_us = turn_db(m, now_us);
@@ -398,6 +446,11 @@ void managed_turn(struct managed *m)
 		loop_timer_set(m->en->loop, &m->timer, next_us);
 	else
 		loop_timer_cancel(m->en->loop, &m->timer);
+	if (m->finished && m->leaving && !m->gone) {
+		m->gone = true;
+		m->gone_next = m->en->gone;
+		m->en->gone = m;
+	}
 }
 
 void managed_mark(struct managed *m)

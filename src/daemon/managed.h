@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "conf/conf.h"
+#include "daemon/names.h"
 #include "db/db.h"
 #include "db/replica.h"
 #include "rt/loop.h"
@@ -28,6 +29,7 @@ struct engine {
 	struct pool *pool;
 	struct watcher *watcher; /* NULL: polling only */
 	struct managed *marked;	 /* to be looked at this turn */
+	struct managed *gone;	 /* have left, to be freed */
 	unsigned snapshots_out, snapshots_max, snapshots_called;
 	struct managed *snap_first, **snap_end; /* who waits for one of the few snapshots at a time, in order */
 	bool drill_out;				/* one at a time: they need memory */
@@ -131,7 +133,7 @@ struct db_seen {
 
 struct managed {
 	struct engine *en;
-	const struct conf_db *conf;
+	const struct conf_db *conf; /* is `own` once it is in the set */
 	char *meta_dir;
 	struct db db;
 	struct task task;
@@ -175,11 +177,29 @@ struct managed {
 	struct managed *snap_next, **snap_at; /* snap_at: where the queue points to it */
 	struct managed *mark_next;
 	bool marked, finished; /* finished: stopped, all shipped and let go */
+
+	/* set.c: it is one of many, and may leave while the others stay. */
+	struct conf_db own;
+	struct named by_path, *places; /* places: where its replicas and its own state are, one for each */
+	size_t places_n, set_at;
+	bool from_directory; /* no entry names it */
+	bool missing;	     /* there was no file at the last step */
+	bool leaving;	     /* it is on its way out of the set */
+	bool gone;	     /* is on the list of those that can be freed */
+	int64_t leave_by_us;
+	bool handover; /* leaving, and another one waits to go on with the database and what is in the spool */
+	struct managed *gone_next; /* also of those that wait to enter the set */
 };
 
 void engine_submit(struct engine *en, struct task *t);
 int managed_init(struct managed *m, struct engine *en, const struct conf_db *conf, struct err *e);
 void managed_fini(struct managed *m);
+/* It captures and ships what is left, within a bounded time, lets go and comes onto en->gone. Others go on. */
+void managed_leave(struct managed *m);
+static inline bool managed_stopping(const struct managed *m)
+{
+	return m->en->stopping || m->leaving;
+}
 void managed_mark(struct managed *m); /* something happened: look at it this turn */
 void managed_turn(struct managed *m); /* picks what is due; called for the marked ones */
 

@@ -5,6 +5,7 @@
 #define WB_DAEMON_PARTS_H
 
 #include "daemon/managed.h"
+#include "daemon/names.h"
 #include "rt/child.h"
 #include "rt/notify.h"
 #include "rt/signals.h"
@@ -16,17 +17,26 @@ struct service {
 	char status[200]; /* that was told last */
 };
 
+struct scan;
+struct sweep;
+
 struct daemon {
-	const struct conf *conf;
+	const struct conf *conf; /* in force; its dbs are the entries, the databases have copies of theirs */
+	struct conf *reread;	 /* the same, when it was read by a reload; owned */
 	struct engine en;
 	struct managed **dbs; /* each its own, so that its address stays while others come and go */
-	size_t n;
+	size_t n, dbs_cap;
+	struct names by_path, places; /* of dbs; places: of replicas and metadata */
+	struct managed *entering;     /* wait until one that leaves has let their path or a place go */
+	struct scan *scan;	      /* directories; NULL: before they are set up */
 	struct signals signals;
 	struct loop_timer look, deadline;
-	int64_t swept_us, look_us, started_wall_us;
+	int64_t swept_us, swept_dirs_us, look_us, started_wall_us;
 	size_t sweep_at;
+	struct sweep *sweep; /* a job that is out */
 	struct child child;
 	bool broken; /* all are, from the start */
+	bool served; /* one was there that could be served, or one may come: no reason to end */
 	struct err *why;
 	bool child_started, child_ended;
 	bool begun, killed;    /* begun: all is ready; killed: the command, by us */
@@ -37,15 +47,45 @@ struct daemon {
 	struct service service;
 	struct loop_timer summary;
 	struct control *control; /* NULL: no socket */
-	struct dir_watch *dirs;
-	size_t dirs_n;
 	struct metrics *metrics; /* NULL: no addr */
 };
 
-/* set.c: which databases there are, and how changes of their files are seen. */
+/* set.c: which databases there are. */
 int set_open(struct daemon *d, struct err *e);
 void set_close(struct daemon *d);
+struct managed *set_find(const struct daemon *d, const char *path); /* NULL: none */
+/* Makes one ready, with a copy of c; nothing is touched, and the set does not know it yet. */
+int set_make(struct daemon *d, const struct conf_db *c, bool from_directory, struct managed **ret,
+	     struct err *e);
+void set_unmake(struct managed *m);
+/* Takes over m. One whose path or place is still held by one that leaves enters when that has let go; one whose
+ * place is held by one that stays is refused, freed, and the log says so. */
+void set_enter(struct daemon *d, struct managed *m);
+/* handover: another one is about to enter with its path. */
+void set_leave(struct daemon *d, struct managed *m, bool handover);
+void set_turn(struct daemon *d); /* every turn: frees those that have left, lets in those that wait */
+
+/* sweep.c: how changes are seen that no event told. */
+void sweep_start(struct daemon *d);
+void sweep_stop(struct daemon *d);
 void set_everything_changed(void *daemon); /* notifications were lost: all are looked at */
+
+/* scan.c: directories: names that come and go, and databases in those that entries with patterns are for. */
+int scan_open(struct daemon *d, struct err *e); /* looks for the first time at once */
+/* The configuration is another one. `old` (owned from now on; NULL: somebody else's) is freed when nobody uses
+ * it.
+ */
+void scan_again(struct daemon *d, struct conf *old);
+void scan_close(struct daemon *d);
+void scan_watch(struct daemon *d, const char *db_path); /* the directory it lies in */
+void scan_everything(struct daemon *d);			/* looks into all directories */
+void scan_sweep(struct daemon *d);	   /* looks into those that have changed, as their times say */
+void scan_turn(struct daemon *d);	   /* every turn: submits what is due */
+bool scan_pending(const struct daemon *d); /* a job is out or due */
+
+/* reload.c: the configuration is read again. Returns 0, or -1 and *e when it cannot be used, or there is none
+ * (the old one stays in force). The log says both, and what has changed. */
+int reload_now(struct daemon *d, struct err *e);
 
 /* stop.c: from the first wish to stop to the end. */
 void stop_init(struct daemon *d);

@@ -1,145 +1,232 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Which databases there are, and how changes of their files are seen.
+ * Which databases there are: they enter and leave while the others go on.
  *
- * Happy path: each database of the configuration is made and marked for its first step; the directories they
- * lie in are watched; once a second the mapped index of each is looked at, and once a minute each is swept.
+ * Happy path: one is made (nothing is touched), enters the set, and is marked for its first step. One that
+ * leaves captures and ships what is left (managed.c) and is freed when no job of it is out any more. When its
+ * settings have changed another one waits meanwhile to go on where it ended.
  *
- * Failure modes: no watch on a directory (attempts come by their timers then); notifications were lost (all
- * databases are looked at). */
+ * Failure modes: two that would write to one place (the second is refused, unless the first is on its way out);
+ * a replica that is not reached when one leaves (after 30 s it is let go, what is missing waits in the spool).
+ */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/clock.h"
 #include "base/log.h"
 #include "daemon/parts.h"
 
-enum { SWEEP_US = 60000000, LOOK_US = 1000000 };
-
-struct dir_watch {
-	struct watch w;
-	struct daemon *d;
-	char *dir;
-};
-
-/* Looks at the mapped index of every database; memory only. Once a minute each is swept: a step that asks the
- * file system. The sweep is spread, so that many databases do not come at once. */
-static void look_at_all(struct loop_timer *t)
+struct managed *set_find(const struct daemon *d, const char *path)
 {
-	struct daemon *d = OWNER_OF(t, struct daemon, look);
-	int64_t now_us = mono_us();
-	size_t share = (size_t)((double)d->n * (double)(now_us - d->swept_us) / (double)SWEEP_US);
-	for (size_t i = 0; i < share && i < d->n; i++) {
-		d->dbs[d->sweep_at]->sweep = true;
-		managed_mark(d->dbs[d->sweep_at]);
-		d->sweep_at = (d->sweep_at + 1) % d->n;
-	}
-	if (share > 0)
-		d->swept_us = now_us;
-	for (size_t i = 0; i < d->n; i++) {
-		uint64_t frames;
-		if (d->dbs[i]->out)
-			continue;
-		enum db_look look = db_look(&d->dbs[i]->db, &frames);
-		if (look != DB_LOOK_SAME && look != DB_LOOK_NONE)
-			managed_mark(d->dbs[i]);
-	}
-	loop_timer_set(d->en.loop, &d->look, now_us + d->look_us);
+	struct named *x = names_find(&d->by_path, path);
+	return x ? OWNER_OF(x, struct managed, by_path) : NULL;
 }
 
-void set_everything_changed(void *daemon)
+void set_unmake(struct managed *m)
 {
-	struct daemon *d = daemon;
-	for (size_t i = 0; i < d->n; i++) {
-		d->dbs[i]->sweep = true;
-		d->dbs[i]->watching = false; /* what was armed may be gone */
-		managed_mark(d->dbs[i]);
-	}
+	managed_fini(m);
+	conf_db_free(&m->own);
+	for (size_t i = 0; i < m->places_n; i++)
+		free((char *)(uintptr_t)m->places[i].name);
+	free(m->places);
+	free(m);
 }
 
-/* A name came or went in a directory of ours: its database, or a file of it. */
-static void dir_changed(struct watch *w, uint32_t mask, const char *name)
+/* The names of its places are its own, and in no table yet. */
+static int name_places(struct managed *m, struct err *e)
 {
-	struct dir_watch *dw = OWNER_OF(w, struct dir_watch, w);
-	struct daemon *d = dw->d;
-	(void)mask;
-	for (size_t i = 0; i < d->n; i++) {
-		const char *path = d->dbs[i]->conf->path, *base = path_base(path);
-		size_t dir_len = (size_t)(base - path);
-		if (strncmp(name, base, strlen(base)) != 0 ||
-		    strncmp(path, dw->dir, dir_len ? dir_len - 1 : 0) != 0)
-			continue;
-		/* The first commits of an application create -wal and -shm; what matters is what vanishes or
-		 * comes. */
-		d->dbs[i]->sweep = true;
-		managed_mark(d->dbs[i]);
+	char text[2 * PATH_BYTES];
+	m->places = calloc(m->own.replicas_n + 1, sizeof *m->places);
+	for (size_t i = 0; m->places && i <= m->own.replicas_n; i++) {
+		if (i == m->own.replicas_n)
+			snprintf(text, sizeof text, "meta:%s", m->meta_dir);
+		else if (conf_replica_place(&m->own.replicas[i], text, sizeof text) < 0)
+			return err_set(e, ERR_CONFIG, "%s: the path of a replica is too long", m->own.path);
+		if (!(m->places[i].name = strdup(text)))
+			break;
+		m->places_n++;
 	}
+	return m->places_n == m->own.replicas_n + 1 ? 0 : err_set(e, ERR_FAIL, "no memory");
 }
 
-static void watch_dirs(struct daemon *d)
+int set_make(struct daemon *d, const struct conf_db *c, bool from_directory, struct managed **ret,
+	     struct err *e)
 {
-	d->dirs = calloc(d->n ? d->n : 1, sizeof *d->dirs);
-	for (size_t i = 0; d->dirs && i < d->n; i++) {
-		char dir[PATH_BYTES];
-		struct err ignore;
-		bool known = false;
-		if (path_dir(dir, d->dbs[i]->conf->path) < 0)
+	struct managed *m = calloc(1, sizeof *m);
+	struct conf_db own;
+	if (!m || conf_db_copy(c, &own, e) < 0) {
+		free(m);
+		return m ? -1 : err_set(e, ERR_FAIL, "no memory");
+	}
+	int rc = managed_init(m, &d->en, &own, e);
+	m->own = own;
+	m->conf = &m->own;
+	m->from_directory = from_directory;
+	if (rc < 0 || name_places(m, e) < 0) {
+		set_unmake(m);
+		return -1;
+	}
+	*ret = m;
+	return 0;
+}
+
+/* The one in the set that has its path or one of its places. */
+static struct managed *in_the_way(const struct daemon *d, const struct managed *m)
+{
+	struct managed *other = set_find(d, m->own.path);
+	for (size_t i = 0; !other && i < m->places_n; i++) {
+		const struct named *x = names_find(&d->places, m->places[i].name);
+		other = x ? x->owner : NULL;
+	}
+	return other;
+}
+
+static void forget_places(struct daemon *d, struct managed *m)
+{
+	for (size_t i = 0; i < m->places_n; i++)
+		names_remove(&d->places, &m->places[i]);
+}
+
+static bool register_one(struct daemon *d, struct managed *m)
+{
+	bool ok = names_add(&d->by_path, &m->by_path, m->own.path) == 0;
+	for (size_t i = 0; ok && i < m->places_n; i++) {
+		m->places[i].owner = m;
+		ok = names_add(&d->places, &m->places[i], m->places[i].name) == 0;
+	}
+	if (ok && d->n == d->dbs_cap) {
+		size_t cap = d->dbs_cap ? 2 * d->dbs_cap : 16;
+		struct managed **more = realloc(d->dbs, cap * sizeof *more);
+		ok = more != NULL;
+		d->dbs = more ? more : d->dbs;
+		d->dbs_cap = more ? cap : d->dbs_cap;
+	}
+	if (!ok) {
+		names_remove(&d->by_path, &m->by_path);
+		forget_places(d, m);
+		return false;
+	}
+	m->set_at = d->n;
+	d->dbs[d->n++] = m;
+	return true;
+}
+
+static void say_entered(const struct managed *m)
+{
+	const struct conf_db *c = m->conf;
+	log_info("database", L_S("path", c->path), L_I("replicas", c->replicas_n));
+	for (size_t k = 0; k < c->replicas_n; k++)
+		log_info("replicating to", L_S("db", c->path), L_S("name", c->replicas[k].name),
+			 L_S("to", m->ships[k].r.store->label),
+			 L_MS("sync_interval", c->replicas[k].sync_interval_us / 1000));
+}
+
+/* true: it is in, or refused; false: it has to wait. */
+static bool try_enter(struct daemon *d, struct managed *m)
+{
+	struct managed *other = in_the_way(d, m);
+	if (other && other->leaving)
+		return false;
+	if (other || !register_one(d, m)) {
+		log_error("database is not replicated", L_S("db", m->own.path),
+			  L_S("error",
+			      other ? "its replica or metadata would be in the place of another one's; give "
+				      "each its own path"
+				    : "no memory"),
+			  L_S("other", other ? other->own.path : ""));
+		set_unmake(m);
+		return true;
+	}
+	if (m->own.monitor_interval_us > 0 && m->own.monitor_interval_us < d->look_us)
+		d->look_us = m->own.monitor_interval_us;
+	say_entered(m);
+	scan_watch(d, m->own.path);
+	managed_mark(m);
+	return true;
+}
+
+void set_enter(struct daemon *d, struct managed *m)
+{
+	if (try_enter(d, m))
+		return;
+	m->gone_next = d->entering;
+	d->entering = m;
+}
+
+void set_leave(struct daemon *d, struct managed *m, bool handover)
+{
+	(void)d;
+	m->handover = m->handover || handover;
+	managed_leave(m);
+}
+
+static void free_one(struct daemon *d, struct managed *m)
+{
+	log_info("database is let go", L_S("db", m->own.path));
+	names_remove(&d->by_path, &m->by_path);
+	forget_places(d, m);
+	d->dbs[m->set_at] = d->dbs[--d->n];
+	d->dbs[m->set_at]->set_at = m->set_at;
+	set_unmake(m);
+}
+
+void set_turn(struct daemon *d)
+{
+	struct managed *list = d->en.gone;
+	bool freed = false;
+	d->en.gone = NULL;
+	for (struct managed *m = list, *next; m; m = next) {
+		next = m->gone_next;
+		if (!m->marked) {
+			free_one(d, m);
+			freed = true;
 			continue;
-		for (size_t k = 0; k < d->dirs_n; k++)
-			known = known || strcmp(d->dirs[k].dir, dir) == 0;
-		struct dir_watch *w = &d->dirs[d->dirs_n];
-		if (known || !(w->dir = strdup(dir)))
-			continue;
-		w->d = d;
-		w->w.changed = dir_changed;
-		d->dirs_n++;
-		/* Without it the next attempt comes by its timer. */
-		watch_arm(d->en.watcher, &w->w, dir, WATCH_NAMES, &ignore);
+		}
+		m->gone_next = d->en.gone; /* stands in the list of this moment: the next turn */
+		d->en.gone = m;
+	}
+	if (!freed)
+		return;
+	list = d->entering;
+	d->entering = NULL;
+	for (struct managed *m = list, *next; m; m = next) {
+		next = m->gone_next;
+		set_enter(d, m);
 	}
 }
 
 int set_open(struct daemon *d, struct err *e)
 {
-	int64_t look_us = LOOK_US;
-	d->dbs = calloc(d->conf->dbs_n, sizeof *d->dbs);
-	if (!d->dbs)
-		return err_set(e, ERR_FAIL, "no memory");
+	d->look_us = 1000000;
 	for (size_t i = 0; i < d->conf->dbs_n; i++) {
-		const struct conf_db *c = &d->conf->dbs[i];
-		if (!(d->dbs[i] = calloc(1, sizeof **d->dbs)))
-			return err_set(e, ERR_FAIL, "no memory");
-		d->n++;
-		if (managed_init(d->dbs[i], &d->en, c, e) < 0)
+		struct managed *m;
+		if (d->conf->dbs[i].is_template)
+			d->served = true; /* what is not there may come */
+		else if (set_make(d, &d->conf->dbs[i], false, &m, e) < 0)
 			return -1;
-		managed_mark(d->dbs[i]);
-		if (c->monitor_interval_us > 0 && c->monitor_interval_us < look_us)
-			look_us = c->monitor_interval_us;
-		log_info("database", L_S("path", c->path), L_I("replicas", c->replicas_n));
-		for (size_t k = 0; k < c->replicas_n; k++)
-			log_info("replicating to", L_S("db", c->path), L_S("name", c->replicas[k].name),
-				 L_S("to", d->dbs[i]->ships[k].r.store->label),
-				 L_MS("sync_interval", c->replicas[k].sync_interval_us / 1000));
+		else
+			set_enter(d, m);
 	}
-	if (d->en.watcher)
-		watch_dirs(d);
-	d->swept_us = mono_us();
-	d->look = (struct loop_timer){ .fire = look_at_all };
-	d->look_us = look_us;
-	loop_timer_set(d->en.loop, &d->look, mono_us() + look_us);
+	if (scan_open(d, e) < 0)
+		return -1;
+	sweep_start(d);
 	return 0;
 }
 
 void set_close(struct daemon *d)
 {
-	for (size_t i = 0; i < d->dirs_n; i++) {
-		watch_cancel(d->en.watcher, &d->dirs[i].w);
-		free(d->dirs[i].dir);
+	sweep_stop(d);
+	scan_close(d);
+	for (struct managed *m = d->entering, *next; m; m = next) {
+		next = m->gone_next;
+		set_unmake(m);
 	}
-	free(d->dirs);
 	for (size_t i = 0; i < d->n; i++) {
-		managed_fini(d->dbs[i]);
-		free(d->dbs[i]);
+		forget_places(d, d->dbs[i]);
+		set_unmake(d->dbs[i]);
 	}
 	free(d->dbs);
-	loop_timer_cancel(d->en.loop, &d->look);
+	names_free(&d->by_path);
+	names_free(&d->places);
+	conf_free(d->reread);
 }

@@ -347,7 +347,7 @@ static bool enter_generation(struct shipper *s, const struct generation *g)
 int64_t ship_turn(struct shipper *s, int64_t now_us)
 {
 	struct generation g;
-	bool stopping = s->m->en->stopping;
+	bool stopping = managed_stopping(s->m);
 	if (s->job != SHIP_NONE || s->held)
 		return 0;
 	if (s->misses && now_us < s->retry_us)

@@ -184,6 +184,7 @@ static void wish_to_stop(struct daemon *d, int signo)
 void stop_on_signal(void *daemon, int signo)
 {
 	struct daemon *d = daemon;
+	struct err e;
 	switch (signo) {
 	case SIGCHLD:
 		command_reap(d);
@@ -195,6 +196,8 @@ void stop_on_signal(void *daemon, int signo)
 	case SIGHUP:
 		if (d->signals.from_terminal) /* it was closed */
 			wish_to_stop(d, signo);
+		else
+			reload_now(d, &e); /* the log says how it went */
 		break;
 	default:
 		wish_to_stop(d, signo);
@@ -206,7 +209,7 @@ bool stop_finished(const struct daemon *d)
 	for (size_t i = 0; i < d->n; i++)
 		if (!d->dbs[i]->finished)
 			return false;
-	return !command_runs(d);
+	return !d->entering && !command_runs(d);
 }
 
 void stop_init(struct daemon *d)

@@ -18,7 +18,6 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <malloc.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -80,56 +79,6 @@ void db_state_move(enum db_state *at, enum db_state to)
 	*at = to;
 }
 
-/* Which files this process has open through SQLite: the same file under two names must not be opened twice,
- * since closing one would drop the locks of the other. */
-static pthread_mutex_t open_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct {
-	struct db **v;
-	size_t n, cap;
-} open_dbs;
-
-static bool open_register(struct db *d, dev_t dev, ino_t ino)
-{
-	bool free_to_use = true;
-	pthread_mutex_lock(&open_lock);
-	for (size_t i = 0; i < open_dbs.n; i++)
-		if (open_dbs.v[i] != d && open_dbs.v[i]->is[0].ino == ino && open_dbs.v[i]->is[0].dev == dev)
-			free_to_use = false;
-	if (free_to_use && open_dbs.n == open_dbs.cap) {
-		size_t cap = open_dbs.cap ? open_dbs.cap * 2 : 16;
-		struct db **more = realloc(open_dbs.v, cap * sizeof *more);
-		if (more) {
-			open_dbs.v = more;
-			open_dbs.cap = cap;
-		} else {
-			free_to_use = false;
-		}
-	}
-	if (free_to_use) {
-		d->is[0].dev = dev;
-		d->is[0].ino = ino;
-		open_dbs.v[open_dbs.n++] = d;
-	}
-	pthread_mutex_unlock(&open_lock);
-	return free_to_use;
-}
-
-static void open_forget(struct db *d)
-{
-	pthread_mutex_lock(&open_lock);
-	for (size_t i = 0; i < open_dbs.n; i++)
-		if (open_dbs.v[i] == d) {
-			open_dbs.v[i] = open_dbs.v[--open_dbs.n];
-			break;
-		}
-	if (open_dbs.n == 0) {
-		free(open_dbs.v);
-		open_dbs.v = NULL;
-		open_dbs.cap = 0;
-	}
-	pthread_mutex_unlock(&open_lock);
-}
-
 int db_init(struct db *d, const struct db_options *o, struct err *e)
 {
 	*d = (struct db){ .o = *o, .lock_fd = -1, .state = DB_WAITING };
@@ -141,7 +90,7 @@ int db_init(struct db *d, const struct db_options *o, struct err *e)
 static void close_files(struct db *d)
 {
 	relay_release(&d->relay);
-	open_forget(d);
+	opened_forget(&d->file);
 	d->resting = false;
 	d->mx_frame = d->backfill = 0;
 }
@@ -317,25 +266,41 @@ static int remember_files(struct db *d, struct err *e)
 	char shm[PATH_BYTES];
 	struct stat st;
 	conn_shm_path(relay_conn(&d->relay), shm);
+	d->is[0].dev = d->file.dev;
+	d->is[0].ino = d->file.ino;
 	if (stat(wal, &st) < 0)
 		return err_sys(e, errno, "%s", wal);
-	d->is[1].dev = st.st_dev;
-	d->is[1].ino = st.st_ino;
-	d->is[1].bytes = (uint64_t)st.st_size;
+	d->is[1] = (struct db_file_id){ st.st_dev, st.st_ino, (uint64_t)st.st_size };
 	if (stat(shm, &st) < 0)
 		return err_sys(e, errno, "%s", shm);
-	d->is[2].dev = st.st_dev;
-	d->is[2].ino = st.st_ino;
+	d->is[2] = (struct db_file_id){ st.st_dev, st.st_ino, 0 };
 	return 0;
 }
 
-/* false: a name leads to another file than the one that we have open (replaced, removed). */
-static bool same_files(struct db *d)
+bool db_files(struct db *d, struct db_files *ret)
 {
+	if (!relay_holds(&d->relay))
+		return false;
 	const char *wal = conn_wal_path(relay_conn(&d->relay));
+	*ret = (struct db_files){ .path = strdup(d->o.path), .wal = strdup(wal) };
+	memcpy(ret->is, d->is, sizeof ret->is);
+	if (ret->path && ret->wal)
+		return true;
+	db_files_free(ret);
+	return false;
+}
+
+void db_files_free(struct db_files *f)
+{
+	free(f->path);
+	free(f->wal);
+}
+
+static bool same_names(const char *path, const char *wal, struct db_file_id is[3])
+{
 	char shm[PATH_BYTES];
-	const char *names[3] = { d->o.path, wal, shm };
-	conn_shm_path(relay_conn(&d->relay), shm);
+	const char *names[3] = { path, wal, shm };
+	snprintf(shm, sizeof shm, "%.*sshm", (int)strlen(wal) - 3, wal);
 	for (int i = 0; i < 3; i++) {
 		struct stat st;
 		if (stat(names[i], &st) < 0) {
@@ -343,11 +308,22 @@ static bool same_files(struct db *d)
 				return false;
 			continue; /* cannot be told now; the next look will */
 		}
-		if (st.st_ino != d->is[i].ino || st.st_dev != d->is[i].dev)
+		if (st.st_ino != is[i].ino || st.st_dev != is[i].dev)
 			return false;
-		d->is[i].bytes = (uint64_t)st.st_size;
+		is[i].bytes = (uint64_t)st.st_size;
 	}
 	return true;
+}
+
+bool db_files_same(struct db_files *f)
+{
+	return same_names(f->path, f->wal, f->is);
+}
+
+/* false: a name leads to another file than the one that we have open (replaced, removed). */
+static bool same_files(struct db *d)
+{
+	return same_names(d->o.path, conn_wal_path(relay_conn(&d->relay)), d->is);
 }
 
 static int begin_generation(struct db *d, const char *reason, struct db_report *ret, struct err *e)
@@ -469,8 +445,9 @@ static int open_db(struct db *d, struct db_report *ret)
 	struct stat st;
 	ret->due_us = mono_us() + REOPEN_US;
 	if (stat(d->o.path, &st) < 0) {
+		ret->missing = errno == ENOENT || errno == ENOTDIR;
 		err_sys(&e, errno, "%s", d->o.path);
-		be(d, errno == ENOENT || errno == ENOTDIR ? DB_WAITING : DB_BROKEN, &e);
+		be(d, ret->missing ? DB_WAITING : DB_BROKEN, &e);
 		return -1;
 	}
 	if (!S_ISREG(st.st_mode)) {
@@ -488,7 +465,7 @@ static int open_db(struct db *d, struct db_report *ret)
 		be(d, DB_WAITING, &e);
 		return -1;
 	}
-	if (!open_register(d, st.st_dev, st.st_ino)) {
+	if (!opened_take(&d->file, st.st_dev, st.st_ino)) {
 		err_set(&e, ERR_CONFIG, "%s: is the same file as another configured database", d->o.path);
 		be(d, DB_BROKEN, &e);
 		return -1;
@@ -856,7 +833,12 @@ static bool check_files(struct db *d)
 {
 	if (!relay_holds(&d->relay) || same_files(d))
 		return false;
-	struct err e;
+	struct err e = ERR_INIT;
+	struct wal_index h;
+	/* What was committed to the files that we still have open is history, too. */
+	if (!d->cap.blind && capture_latest(d, &h, &e) != RELAY_OK)
+		log_warn("the end of a database that was removed or replaced could not be captured",
+			 L_S("db", d->o.path), L_S("error", e.text));
 	err_set(&e, ERR_NOTHING, "%s: the database, its WAL or its index was removed or replaced", d->o.path);
 	close_files(d);
 	be(d, DB_WAITING, &e);
@@ -937,6 +919,7 @@ void db_step(struct db *d, const struct db_order *order, struct db_report *ret)
 	if (check_files(d)) {
 		ret->due_us =
 			mono_us() + LOCKED_US; /* whoever else has the old files open lets them go first */
+		hand_out(d, ret);
 		return;
 	}
 	if (!relay_holds(&d->relay) && open_db(d, ret) < 0) {

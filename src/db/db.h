@@ -15,6 +15,7 @@
 #include "core/layout.h"
 #include "core/wal.h"
 #include "db/capture.h"
+#include "db/opened.h"
 #include "db/relay.h"
 #include "db/snapshot.h"
 
@@ -44,6 +45,12 @@ struct db_options {
 	uint64_t spool_quota_bytes, wal_cap_bytes;
 };
 
+struct db_file_id {
+	dev_t dev;
+	ino_t ino;
+	uint64_t bytes; /* as the last step saw it */
+};
+
 struct db {
 	struct db_options o;
 	struct relay relay;
@@ -56,11 +63,8 @@ struct db {
 	uint64_t place_seq;
 	struct place saved; /* what the position file holds */
 	char *place_path;
-	struct {
-		dev_t dev;
-		ino_t ino;
-		uint64_t bytes;			/* as the last step saw it */
-	} is[3];				/* database, -wal, -shm as opened */
+	struct opened file;			/* that it has open */
+	struct db_file_id is[3];		/* database, -wal, -shm as opened */
 	uint32_t page_bytes;			/* 0: not known yet */
 	uint8_t seen[WAL_INDEX_HEADER_BYTES];	/* the index header that the last step captured to */
 	uint32_t mx_frame, backfill;		/* of it */
@@ -93,6 +97,7 @@ struct db_report {
 	bool opened;		      /* first step that holds since the file was (re)opened */
 	bool reached;		      /* all that was committed when the step began is captured and durable */
 	bool pinned;		      /* order.snapshot is exact now */
+	bool missing;		      /* there is no file of this name */
 	bool stopped;	/* order.stop: let go (not when a generation began just now: it has no snapshot) */
 	int64_t due_us; /* monotonic: next step without an event; 0: none */
 };
@@ -114,5 +119,14 @@ void db_prove_early(struct db *d);
  */
 bool db_has_backlog(const struct db *d);
 const char *db_wal_path(struct db *d); /* NULL: not open */
+
+/* Which files are open, to look without a step whether their names still lead to them. */
+struct db_files {
+	char *path, *wal; /* owned */
+	struct db_file_id is[3];
+};
+bool db_files(struct db *d, struct db_files *ret); /* loop, no step out. false: nothing is open */
+bool db_files_same(struct db_files *f);		   /* worker: false as soon as one was removed or replaced */
+void db_files_free(struct db_files *f);
 
 #endif

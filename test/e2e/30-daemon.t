@@ -314,7 +314,8 @@ names=('with space.db' 'what?mode=ro.db' 'per%20cent.db' 'hash#1.db' 'co:lon.db'
   for name in "${names[@]}"; do
     wal_db "$T/names/$name" >/dev/null
     quoted=${name//\"/\\\"}
-    printf '  - path: "%s"\n    replicas:\n      - path: "%s"\n        sync-interval: 50ms\n' "$T/names/$quoted" "$T/names/r of $quoted"
+    printf '  - path: "%s"\n    replicas:\n      - path: "%s"\n        sync-interval: 50ms\n' \
+      "$T/names/${quoted//\?/\\\\?}" "$T/names/r of $quoted" # a bare ? would be a pattern
   done
 } >"$T/names.yml"
 start names replicate -config "$T/names.yml"
