@@ -23,6 +23,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -37,7 +38,9 @@ enum {
 	REST_AFTER_US = 2000000,
 	REOPEN_US = 1000000,
 	LOCKED_US = 20000,
-	BROKEN_RETRY_US = 60000000,
+	SPACE_RETRY_US = 10000000,
+	DESCRIPTORS_KEPT = 512,
+	DESCRIPTORS_EACH = 6, /* while it is open: SQLite's four or five, the lock of its metadata */
 	WALKED_LATELY_US = 60000000,
 	RETRY_MIN_US = 2000,
 	BRAKE_FRAMES = 2500,
@@ -438,6 +441,22 @@ static int continue_or_begin(struct db *d, const struct wal_index *h, struct db_
 	return begin_generation(d, why.kind == ERR_NOTHING ? "first start" : why.text, ret, e);
 }
 
+/* Some descriptors are left for what all databases need: to ship, to make snapshots, to look at directories. */
+static int descriptors_left(const struct db *d, struct err *e)
+{
+	struct rlimit l;
+	if (getrlimit(RLIMIT_NOFILE, &l) < 0 || l.rlim_cur == RLIM_INFINITY)
+		return 0;
+	rlim_t kept = l.rlim_cur / 8 < DESCRIPTORS_KEPT ? l.rlim_cur / 8 : DESCRIPTORS_KEPT;
+	if ((opened_count() + 1) * DESCRIPTORS_EACH + kept <= l.rlim_cur)
+		return 0;
+	return err_set(
+		e, ERR_SPACE,
+		"%s: no file descriptors are left for it; the limit is %llu, and a database takes %d. Raise it "
+		"(LimitNOFILE= of the service, ulimit -n in a shell)",
+		d->o.path, (unsigned long long)l.rlim_cur, DESCRIPTORS_EACH);
+}
+
 /* From a path to a hold. 0: holds; -1: not now, state and reason are set. */
 static int open_db(struct db *d, struct db_report *ret)
 {
@@ -455,7 +474,9 @@ static int open_db(struct db *d, struct db_report *ret)
 		be(d, DB_BROKEN, &e);
 		return -1;
 	}
-	if (set_up_meta(d, &e) < 0) {
+	if (descriptors_left(d, &e) < 0 || set_up_meta(d, &e) < 0) {
+		if (e.kind == ERR_SPACE)
+			ret->due_us = mono_us() + SPACE_RETRY_US;
 		be(d, DB_BROKEN, &e);
 		return -1;
 	}

@@ -103,3 +103,11 @@ void opened_forget(struct opened *o)
 		forget(o);
 	pthread_mutex_unlock(&lock);
 }
+
+size_t opened_count(void)
+{
+	pthread_mutex_lock(&lock);
+	size_t n = table.n;
+	pthread_mutex_unlock(&lock);
+	return n;
+}

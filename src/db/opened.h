@@ -7,6 +7,7 @@
 #define WB_DB_OPENED_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <sys/types.h>
 
 struct opened {
@@ -21,5 +22,7 @@ struct opened {
  * has it already: true. */
 bool opened_take(struct opened *o, dev_t dev, ino_t ino);
 void opened_forget(struct opened *o); /* fine when nothing was taken */
+
+size_t opened_count(void);
 
 #endif
