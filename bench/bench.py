@@ -130,7 +130,7 @@ class Walbrook:
                                         stderr=self.log_file)
 
     def __enter__(self):
-        waiting, end = list(self.replicas), time.monotonic() + 60
+        waiting, end = list(self.replicas), time.monotonic() + 120
         while waiting:
             waiting = [r for r in waiting if not self.has_snapshot(r)]
             if self.process.poll() is not None or time.monotonic() > end:
@@ -362,6 +362,36 @@ class Bench:
         each = (rss2 - rss1) / 100
         row("each further one, of 100 (Pss %.1f KiB)" % ((pss2 - pss1) / 100), "%.1f KiB" % each, "", None, "<= 64 KiB",
             each <= 64)
+        self.memory_over_time(rss1)
+
+    def memory_over_time(self, rss_one):
+        """A thousand databases: after the start, after bursts on all. Intervals are so short that each burst is what
+        many minutes are with the default ones: snapshots, retention, rests."""
+        n, bursts = 1000, 6 if self.quick else 60
+        work, dbs = self.databases(n)
+        keys = "        retention: 4s\n        retention-check-interval: 2s\n        snapshot-interval: 3s\n"
+        with Walbrook(work, dbs, keys) as w:
+            time.sleep(4)
+            start, _ = w.memory_kb()
+            got = []
+            for _ in range(bursts):
+                for db in dbs:
+                    c = sqlite3.connect(db, isolation_level=None, timeout=30)
+                    c.executescript("PRAGMA synchronous=OFF; INSERT INTO t VALUES(randomblob(3000)); DELETE FROM t "
+                                    "WHERE rowid < (SELECT max(rowid) FROM t) - 5; INSERT INTO t VALUES(1)")
+                    c.close()
+                time.sleep(4)
+                got.append(w.memory_kb()[0])
+            fds = len(os.listdir("/proc/%d/fd" % w.process.pid))
+        row("%d databases after the start" % n, "%.1f MiB" % (start / 1024), "", None, "", None)
+        row("each further one", "%.1f KiB" % ((start - rss_one) / (n - 1)), "", None, "<= 64 KiB",
+            (start - rss_one) / (n - 1) <= 64)
+        row("after a burst on all", "%.1f MiB" % (got[0] / 1024), "", None, "", None)
+        row("after %d bursts, with snapshots and retention between" % bursts, "%.1f MiB" % (got[-1] / 1024),
+            "%.1f MiB" % (got[1] / 1024), (got[-1] / got[1],) * 3, "<= 1.1", got[-1] <= got[1] * 1.1)
+        row("each then", "%.1f KiB" % ((got[-1] - rss_one) / (n - 1)), "", None, "<= 64 KiB",
+            (got[-1] - rss_one) / (n - 1) <= 64)
+        row("open descriptors then", "%d" % fds, "", None, "", None)
 
     def part_idle(self):
         n, secs, traced = (1000, 10, 5) if self.quick else (1000, 20, 60)
@@ -376,9 +406,9 @@ class Bench:
             row("CPU over %d s" % secs, "%.3f %%" % percent, "", None, "<= 0.1 %", percent <= 0.1)
             row("resident memory (Pss %.1f MiB)" % (pss / 1024), "%.1f MiB" % (rss / 1024), "", None, "", None)
             if shutil.which("strace"):
-                self.count_calls(w.process.pid, traced)
+                self.count_calls(w.process.pid, traced, n)
 
-    def count_calls(self, pid, secs):
+    def count_calls(self, pid, secs, n):
         out = os.path.join(self.work, "strace.txt")
         p = subprocess.Popen(["strace", "-f", "-c", "-o", out, "-p", str(pid)], stderr=subprocess.PIPE)
         time.sleep(secs)
@@ -390,8 +420,9 @@ class Bench:
             if m and m.group(2) != "total":
                 calls[m.group(2)] = int(m.group(1))
         most = ", ".join("%s %d" % x for x in sorted(calls.items(), key=lambda x: -x[1])[:6])
-        row("system calls a minute (counted for %d s)" % secs, "%.0f" % (sum(calls.values()) * 60 / secs), "", None, "",
-            None)
+        minute, sweep = sum(calls.values()) * 60 / secs, 3 * n
+        row("system calls a minute (counted for %d s); the sweep's" % secs, "%.0f" % minute, "%d" % sweep,
+            (minute / sweep,) * 3, "<= 1.25" if secs >= 60 else "", minute <= 1.25 * sweep if secs >= 60 else None)
         print("  in these %d s: %s" % (secs, most or "none"))
 
     def part_start(self):

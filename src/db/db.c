@@ -40,7 +40,7 @@ enum {
 	LOCKED_US = 20000,
 	SPACE_RETRY_US = 10000000,
 	DESCRIPTORS_KEPT = 512,
-	DESCRIPTORS_EACH = 6, /* while it is open: SQLite's four or five, the lock of its metadata */
+	DESCRIPTORS_EACH = 8, /* most while it is open: SQLite's six, for the locks, of the metadata */
 	WALKED_LATELY_US = 60000000,
 	RETRY_MIN_US = 2000,
 	BRAKE_FRAMES = 2500,

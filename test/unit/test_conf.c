@@ -1306,6 +1306,50 @@ static void a_template_makes_databases(void **state)
 	conf_free(c);
 }
 
+#define SAME_BASE "dbs:\n  - {path: /a.db, %s replicas: [{path: /r%s}%s]}\n"
+
+static struct conf *read_same(const char *db_keys, const char *replica_keys, const char *more)
+{
+	char text[1024];
+	snprintf(text, sizeof text, "# a line\n" SAME_BASE, db_keys, replica_keys, more);
+	return read_good(text);
+}
+
+/* What a reload compares: everything that is said, not where it stands. */
+static void databases_are_compared_and_copied(void **state)
+{
+	static const char *const other[][3] = {
+		{ "meta-path: /m,", "", "" },
+		{ "monitor-interval: 2s,", "", "" },
+		{ "max-checkpoint-page-count: 5000,", "", "" },
+		{ "spool-quota: 1GB,", "", "" },
+		{ "", "x", "" },
+		{ "", ", name: other", "" },
+		{ "", ", retention: 25h", "" },
+		{ "", ", sync-interval: 2s", "" },
+		{ "", "", ", {url: 's3://b/p', name: two}" },
+		{ "", ", age: {identities: [" IDENTITY "], recipients: [" RECIPIENT "]}", "" },
+	};
+	struct conf *c = read_same("", "", ""),
+		    *d = read_good("dbs: [{path: /a.db, replicas: [{path: /r}]}]\n");
+	struct conf_db copy;
+	struct err e;
+	(void)state;
+	assert_true(conf_db_equal(&c->dbs[0], &d->dbs[0])); /* on another line */
+	for (size_t i = 0; i < sizeof other / sizeof *other; i++) {
+		struct conf *o = read_same(other[i][0], other[i][1], other[i][2]);
+		if (conf_db_equal(&c->dbs[0], &o->dbs[0]) || conf_db_equal(&o->dbs[0], &c->dbs[0]))
+			fail_msg("no difference seen: %s %s %s", other[i][0], other[i][1], other[i][2]);
+		assert_int_equal(conf_db_copy(&o->dbs[0], &copy, &e), 0);
+		assert_true(conf_db_equal(&o->dbs[0], &copy));
+		conf_free(o);
+		assert_string_equal(copy.path, "/a.db"); /* it stands by itself */
+		conf_db_free(&copy);
+	}
+	conf_free(c);
+	conf_free(d);
+}
+
 static void templates_are_checked(void **state)
 {
 	(void)state;
@@ -1683,6 +1727,7 @@ int main(void)
 		cmocka_unit_test(templates_fit_names),
 		cmocka_unit_test(templates_say_where_to_look),
 		cmocka_unit_test(a_template_makes_databases),
+		cmocka_unit_test(databases_are_compared_and_copied),
 		cmocka_unit_test(templates_are_checked),
 		cmocka_unit_test(every_key_arrives_with_its_origin),
 		cmocka_unit_test(origins_of_lists_merges_and_what_is_handed_down),
