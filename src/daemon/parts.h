@@ -28,7 +28,8 @@ struct daemon {
 	size_t n, dbs_cap;
 	struct names by_path, places; /* of dbs; places: of replicas and metadata */
 	struct managed *entering;     /* wait until one that leaves has let their path or a place go */
-	struct scan *scan;	      /* directories; NULL: before they are set up */
+	struct names entering_by_path;
+	struct scan *scan; /* directories; NULL: before they are set up */
 	struct signals signals;
 	struct loop_timer look, deadline;
 	int64_t swept_us, swept_dirs_us, look_us, started_wall_us;
@@ -54,6 +55,8 @@ struct daemon {
 int set_open(struct daemon *d, struct err *e);
 void set_close(struct daemon *d);
 struct managed *set_find(const struct daemon *d, const char *path); /* NULL: none */
+bool set_awaits(const struct daemon *d, const char *path);	    /* one of this path is about to enter */
+void set_forget_entering(struct daemon *d);
 /* Makes one ready, with a copy of c; nothing is touched, and the set does not know it yet. */
 int set_make(struct daemon *d, const struct conf_db *c, bool from_directory, struct managed **ret,
 	     struct err *e);

@@ -96,18 +96,6 @@ static int plan_all(struct plan *p, struct err *e)
 	return 0;
 }
 
-/* Those that waited to enter were planned anew. */
-static void forget_entering(struct daemon *d)
-{
-	for (struct managed *m = d->entering, *next; m; m = next) {
-		next = m->gone_next;
-		set_unmake(m);
-	}
-	d->entering = NULL;
-	for (size_t i = 0; i < d->n; i++)
-		d->dbs[i]->handover = false;
-}
-
 static bool differ(const char *a, const char *b)
 {
 	return a != b && (!a || !b || strcmp(a, b) != 0);
@@ -161,7 +149,7 @@ static void carry_out(struct plan *p)
 	const struct conf *c = p->c;
 	say_needs_start(d->conf, c);
 	log_setup(c->log_level, c->log_json, c->log_stdout ? 1 : 2);
-	forget_entering(d);
+	set_forget_entering(d); /* they were planned anew */
 	d->look_us = 1000000;
 	for (size_t i = 0; i < d->n; i++) {
 		struct managed *m = d->dbs[i];

@@ -305,7 +305,7 @@ static void take(struct scan *s, const char *path)
 	const struct conf_db *t = template_for(s, path);
 	struct conf_db own;
 	struct err e;
-	if ((m && (!m->leaving || m->handover)) || !t || d->en.stopping)
+	if ((m && !m->leaving) || set_awaits(d, path) || !t || d->en.stopping)
 		return;
 	if (conf_db_instance(t, path, &own, &e) < 0) {
 		log_error("database is not replicated", L_S("db", path), L_S("error", e.text));

@@ -149,8 +149,38 @@ void set_enter(struct daemon *d, struct managed *m)
 {
 	if (try_enter(d, m))
 		return;
+	if (names_add(&d->entering_by_path, &m->by_path, m->own.path) < 0) {
+		log_error("database is not replicated", L_S("db", m->own.path), L_S("error", "no memory"));
+		set_unmake(m);
+		return;
+	}
 	m->gone_next = d->entering;
 	d->entering = m;
+}
+
+bool set_awaits(const struct daemon *d, const char *path)
+{
+	return names_find(&d->entering_by_path, path) != NULL;
+}
+
+/* Takes the list of those that wait. */
+static struct managed *take_entering(struct daemon *d)
+{
+	struct managed *list = d->entering;
+	for (struct managed *m = list; m; m = m->gone_next)
+		names_remove(&d->entering_by_path, &m->by_path);
+	d->entering = NULL;
+	return list;
+}
+
+void set_forget_entering(struct daemon *d)
+{
+	for (struct managed *m = take_entering(d), *next; m; m = next) {
+		next = m->gone_next;
+		set_unmake(m);
+	}
+	for (size_t i = 0; i < d->n; i++)
+		d->dbs[i]->handover = false;
 }
 
 void set_leave(struct daemon *d, struct managed *m, bool handover)
@@ -187,9 +217,7 @@ void set_turn(struct daemon *d)
 	}
 	if (!freed)
 		return;
-	list = d->entering;
-	d->entering = NULL;
-	for (struct managed *m = list, *next; m; m = next) {
+	for (struct managed *m = take_entering(d), *next; m; m = next) {
 		next = m->gone_next;
 		set_enter(d, m);
 	}
@@ -217,10 +245,7 @@ void set_close(struct daemon *d)
 {
 	sweep_stop(d);
 	scan_close(d);
-	for (struct managed *m = d->entering, *next; m; m = next) {
-		next = m->gone_next;
-		set_unmake(m);
-	}
+	set_forget_entering(d);
 	for (size_t i = 0; i < d->n; i++) {
 		forget_places(d, d->dbs[i]);
 		set_unmake(d->dbs[i]);
@@ -228,5 +253,6 @@ void set_close(struct daemon *d)
 	free(d->dbs);
 	names_free(&d->by_path);
 	names_free(&d->places);
+	names_free(&d->entering_by_path);
 	conf_free(d->reread);
 }

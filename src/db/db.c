@@ -39,6 +39,7 @@ enum {
 	REOPEN_US = 1000000,
 	LOCKED_US = 20000,
 	SPACE_RETRY_US = 10000000,
+	TWICE_FOR_US = 1000000,
 	DESCRIPTORS_KEPT = 512,
 	DESCRIPTORS_EACH = 8, /* most while it is open: SQLite's six, for the locks, of the metadata */
 	WALKED_LATELY_US = 60000000,
@@ -84,7 +85,7 @@ void db_state_move(enum db_state *at, enum db_state to)
 
 int db_init(struct db *d, const struct db_options *o, struct err *e)
 {
-	*d = (struct db){ .o = *o, .lock_fd = -1, .state = DB_WAITING };
+	*d = (struct db){ .o = *o, .lock_fd = -1, .lock_file.aside = true, .state = DB_WAITING };
 	capture_init(&d->cap);
 	relay_init(&d->relay, o->path);
 	return vfs_setup(e);
@@ -103,6 +104,7 @@ void db_fini(struct db *d)
 	close_files(d);
 	capture_fini(&d->cap);
 	spool_segments_free(d->stuck);
+	opened_forget(&d->lock_file);
 	if (d->lock_fd >= 0)
 		close(d->lock_fd);
 	free(d->place_path);
@@ -152,8 +154,16 @@ static int set_up_meta(struct db *d, struct err *e)
 	int fd = sys_open(path, O_RDWR | O_CREAT, d->owner.file_mode);
 	if (fd < 0)
 		return err_sys(e, errno, "%s: cannot be opened", path);
+	struct stat st;
+	if (fstat(fd, &st) == 0 && !opened_take(&d->lock_file, st.st_dev, st.st_ino)) {
+		close(fd);
+		d->twice_us = d->twice_us ? d->twice_us : mono_us();
+		return err_set(e, ERR_BUSY, "%s: its metadata (%s) is in use for another name of it", d->o.path,
+			       path);
+	}
 	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
 		int sys = errno;
+		opened_forget(&d->lock_file);
 		close(fd);
 		if (sys == EWOULDBLOCK)
 			return err_set(e, ERR_BUSY,
@@ -162,11 +172,13 @@ static int set_up_meta(struct db *d, struct err *e)
 		return err_sys(e, sys, "%s: cannot be locked", path);
 	}
 	if (!d->cap.spool.dir && spool_init(&d->cap.spool, d->o.meta_dir, &d->owner, e) < 0) {
+		opened_forget(&d->lock_file);
 		close(fd);
 		return -1;
 	}
 	if (!d->place_path && asprintf(&d->place_path, "%s/walbrook/position", d->o.meta_dir) < 0) {
 		d->place_path = NULL;
+		opened_forget(&d->lock_file);
 		close(fd);
 		return err_set(e, ERR_FAIL, "no memory");
 	}
@@ -448,13 +460,25 @@ static int descriptors_left(const struct db *d, struct err *e)
 	if (getrlimit(RLIMIT_NOFILE, &l) < 0 || l.rlim_cur == RLIM_INFINITY)
 		return 0;
 	rlim_t kept = l.rlim_cur / 8 < DESCRIPTORS_KEPT ? l.rlim_cur / 8 : DESCRIPTORS_KEPT;
-	if ((opened_count() + 1) * DESCRIPTORS_EACH + kept <= l.rlim_cur)
+	if (opened_count() * DESCRIPTORS_EACH + kept <= l.rlim_cur) /* itself included */
 		return 0;
 	return err_set(
 		e, ERR_SPACE,
 		"%s: no file descriptors are left for it; the limit is %llu, and a database takes %d. Raise it "
 		"(LimitNOFILE= of the service, ulimit -n in a shell)",
 		d->o.path, (unsigned long long)l.rlim_cur, DESCRIPTORS_EACH);
+}
+
+/* Its file or its metadata is in use under another name: of a database that was moved here and is about to be
+ * let go there, or of one that is configured twice. */
+static void used_twice(struct db *d, const struct err *why, struct db_report *ret)
+{
+	int64_t now_us = mono_us();
+	if (!d->twice_us)
+		d->twice_us = now_us;
+	bool broken = now_us - d->twice_us > TWICE_FOR_US;
+	be(d, broken ? DB_BROKEN : DB_WAITING, why);
+	ret->due_us = now_us + (broken ? REOPEN_US : LOCKED_US);
 }
 
 /* From a path to a hold. 0: holds; -1: not now, state and reason are set. */
@@ -474,21 +498,26 @@ static int open_db(struct db *d, struct db_report *ret)
 		be(d, DB_BROKEN, &e);
 		return -1;
 	}
-	if (descriptors_left(d, &e) < 0 || set_up_meta(d, &e) < 0) {
-		if (e.kind == ERR_SPACE)
-			ret->due_us = mono_us() + SPACE_RETRY_US;
-		be(d, DB_BROKEN, &e);
+	if (st.st_size > 0 && !opened_take(&d->file, st.st_dev, st.st_ino)) {
+		err_set(&e, ERR_CONFIG, "%s: is the same file as another configured database", d->o.path);
+		used_twice(d, &e, ret);
 		return -1;
 	}
+	if (descriptors_left(d, &e) < 0 || set_up_meta(d, &e) < 0) {
+		close_files(d);
+		if (e.kind == ERR_SPACE)
+			ret->due_us = mono_us() + SPACE_RETRY_US;
+		if (d->twice_us)
+			used_twice(d, &e, ret);
+		else
+			be(d, DB_BROKEN, &e);
+		return -1;
+	}
+	d->twice_us = 0;
 	if (st.st_size == 0) {
 		err_set(&e, ERR_NOTHING, "%s: is empty; its application has not made the database yet",
 			d->o.path);
 		be(d, DB_WAITING, &e);
-		return -1;
-	}
-	if (!opened_take(&d->file, st.st_dev, st.st_ino)) {
-		err_set(&e, ERR_CONFIG, "%s: is the same file as another configured database", d->o.path);
-		be(d, DB_BROKEN, &e);
 		return -1;
 	}
 	d->is[0].bytes = (uint64_t)st.st_size;

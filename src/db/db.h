@@ -63,14 +63,14 @@ struct db {
 	uint64_t place_seq;
 	struct place saved; /* what the position file holds */
 	char *place_path;
-	struct opened file;			/* that it has open */
+	struct opened file, lock_file;		/* that it has open */
 	struct db_file_id is[3];		/* database, -wal, -shm as opened */
 	uint32_t page_bytes;			/* 0: not known yet */
 	uint8_t seen[WAL_INDEX_HEADER_BYTES];	/* the index header that the last step captured to */
 	uint32_t mx_frame, backfill;		/* of it */
 	int64_t changed_us, copied_us, rest_us; /* monotonic: header changed, copy tried, may rest from */
-	int64_t retry_us, gap_us;
-	struct spool_segment *stuck; /* to be removed from the spool */
+	int64_t retry_us, gap_us, twice_us;	/* twice: found open under another name since */
+	struct spool_segment *stuck;		/* to be removed from the spool */
 	unsigned copy_misses;
 	uint8_t broken_salt[8]; /* blind because of this WAL: its frames do not form a chain */
 	bool chain_broken;

@@ -16,7 +16,7 @@ enum { BUCKETS_FIRST = 16, PASSING_US = 200 };
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct {
 	struct opened **buckets;
-	size_t buckets_n, n;
+	size_t buckets_n, n, aside_n;
 } table;
 
 static struct opened **bucket(struct opened **buckets, size_t n, ino_t ino)
@@ -59,9 +59,12 @@ static bool add(struct opened *o, dev_t dev, ino_t ino)
 	if (!table.buckets)
 		return false;
 	struct opened **at = bucket(table.buckets, table.buckets_n, ino);
-	*o = (struct opened){ .dev = dev, .ino = ino, .passing = o->passing, .is = true, .next = *at };
+	*o = (struct opened){
+		.dev = dev, .ino = ino, .passing = o->passing, .aside = o->aside, .is = true, .next = *at
+	};
 	*at = o;
 	table.n++;
+	table.aside_n += o->aside;
 	return true;
 }
 
@@ -72,6 +75,7 @@ static void forget(struct opened *o)
 		at = &(*at)->next;
 	*at = o->next;
 	o->is = false;
+	table.aside_n -= o->aside;
 	if (--table.n > 0)
 		return;
 	free(table.buckets);
@@ -107,7 +111,7 @@ void opened_forget(struct opened *o)
 size_t opened_count(void)
 {
 	pthread_mutex_lock(&lock);
-	size_t n = table.n;
+	size_t n = table.n - table.aside_n;
 	pthread_mutex_unlock(&lock);
 	return n;
 }

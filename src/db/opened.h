@@ -14,6 +14,7 @@ struct opened {
 	dev_t dev;
 	ino_t ino;
 	bool passing; /* set by one that lets go at once: others wait for it */
+	bool aside;   /* set by one that is not a database, but the lock of its metadata: not counted */
 	bool is;      /* it is in the table */
 	struct opened *next;
 };
