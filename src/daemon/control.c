@@ -188,8 +188,15 @@ static void begin_status(struct client *c)
 static void begin_reload(struct client *c)
 {
 	struct err e;
-	err_set(&e, ERR_FAIL, "this daemon cannot read its configuration again; restart it");
-	answer_error(c, &e);
+	if (reload_now(c->control->d, &e) < 0) {
+		answer_error(c, &e);
+		return;
+	}
+	c->out.len = 0;
+	if (answer_end(&c->out, 0, "") < 0)
+		client_end(c);
+	else
+		client_answers(c, CLIENT_ENDS);
 }
 
 static void client_asks(struct client *c, struct span line)

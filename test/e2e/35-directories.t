@@ -193,6 +193,7 @@ ok "$bad" "each restores from its own place"
 
 note "nothing there yet"
 cat >"$T/w.yml" <<END
+socket: $T/two.sock
 dbs:
   - dir: $T/later/on
     pattern: '*.db'
@@ -210,6 +211,13 @@ wait_for 20 let_go two "$T/later/on/l.db"
 wal_db "$T/later/on/l.db" 13
 has "$T/r/later/l.db" 13
 ok $? "also when it comes again"
+run walbrook reload -socket "$T/two.sock"
+is "$rc" 0 "walbrook reload does what SIGHUP does" || note "$out"
+says two 'configuration read again'
+ok $? "which the log says"
+echo 'dbs: [' >"$T/w.yml"
+run walbrook reload -socket "$T/two.sock"
+is "$rc" 3 "and answers with the fault of a file that is not valid" || note "$out"
 stop "$two"
 is "$rc" 0 "and it ends well"
 
