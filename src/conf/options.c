@@ -29,11 +29,28 @@
 
 enum { PAGES_MAX = 0x7fffffff };
 
+/* HOST:PORT, [IPV6]:PORT or :PORT. Whether it can be had is found out when it is served (net/httpd.c). */
+static int check_address(const char *text, struct err *e)
+{
+	const char *colon = strrchr(text, ':');
+	if (!colon || (colon != strchr(text, ':') && (text[0] != '[' || colon[-1] != ']')))
+		return err_set(
+			e, ERR_CONFIG,
+			"must specify port for bind address: \"%.100s\"; for example :9090, 127.0.0.1:9090 or "
+			"[::1]:9090",
+			text);
+	size_t digits = strlen(colon + 1);
+	if (digits == 0 || digits > 5 || strspn(colon + 1, "0123456789") != digits ||
+	    strtol(colon + 1, NULL, 10) > 65535)
+		return err_set(e, ERR_CONFIG, "\"%.20s\" is not a port number in \"%.100s\"", colon + 1, text);
+	return 0;
+}
+
 const struct option options[] = {
 	{ TOP("dbs", SECTIONS), .sub = SCOPE_DB, .sentence = "the databases" },
 	{ TOP("exec", COMMAND), FIELD(conf, exec),
 	  .sentence = "command to run beside replication; its exit status becomes that of walbrook" },
-	{ TOP("addr", TEXT), FIELD(conf, addr),
+	{ TOP("addr", TEXT), FIELD(conf, addr), .check = check_address,
 	  .sentence = "address that serves /metrics and /healthz, e.g. :9090" },
 	{ TOP("access-key-id", TEXT), FIELD(conf, access_key_id),
 	  .sentence = "access key of every S3 replica without its own" },
@@ -230,6 +247,8 @@ static int set_text(const struct option *o, void *base, const char *text, struct
 		if ((unsigned char)*p < ' ' || *p == 0x7f)
 			return err_set(e, ERR_CONFIG, "%s contains a line break or another control character",
 				       o->name);
+	if (!blank && o->check && o->check(text, e) < 0)
+		return err_wrap(e, "%s", o->name);
 	if (o->type == OPTION_PATH) {
 		if (path_absolute(path, text, e) < 0) {
 			e->kind = ERR_CONFIG;

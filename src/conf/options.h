@@ -61,6 +61,7 @@ struct option {
 			     means not empty */
 	unsigned types;	  /* bit 1 << enum replica_type: for which replicas; 0: all */
 	bool secret;	  /* the value is never printed */
+	int (*check)(const char *text, struct err *e); /* of a text that is not empty; NULL: any will do */
 	const char *sentence;
 };
 

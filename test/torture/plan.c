@@ -94,7 +94,9 @@ int plan_write_yaml(const struct round_config *c, const char *path)
 	FILE *f = fopen(path, "we");
 	if (!f)
 		return -1;
-	fprintf(f, "logging:\n  level: debug\n  type: text\n  stderr: true\ndbs:\n  - path: '%s'\n",
+	fprintf(f,
+		"logging:\n  level: debug\n  type: text\n  stderr: true\nshutdown-timeout: 110s\ndbs:\n  - "
+		"path: '%s'\n",
 		c->db_path);
 	if (c->max_checkpoint_pages)
 		fprintf(f, "    min-checkpoint-page-count: 100\n    max-checkpoint-page-count: %u\n",

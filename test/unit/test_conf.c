@@ -500,7 +500,7 @@ static void keys_are_strict(void **state)
 	refuse("hello\n", "1:1", "must be a section");
 	refuse("- a\n", "1:1", "not a list");
 	refuse("dbss: []\n", "1:1", "unknown key \"dbss\" at the top level; did you mean \"dbs\"?");
-	refuse("dbs: []\naddr: a\ndbs: []\n", "3:1", "given twice; the first time in line 1");
+	refuse("dbs: []\naddr: :1\ndbs: []\n", "3:1", "given twice; the first time in line 1");
 	refuse(DB "    retension: 1h\n", "3:5", "unknown key \"retension\" in a database");
 	refuse(DB "    retention: 1h\n", "3:5",
 	       "\"retention\" is not known in a database of dbs; it belongs in a replica");
@@ -513,8 +513,8 @@ static void keys_are_strict(void **state)
 	refuse("snapshot: 1\n", "1:1", "docs/configuration.md");
 	refuse("\"addr\\0x\": 1\n", "1:1", "unknown key");
 	refuse("[a]: 1\n", "1:1", "a key must be a word");
-	refuse("addr: a\n---\naddr: b\n", "3:1", "second document");
-	refuse("addr: a\n...\n---\n- x\n", "4:1", "second document");
+	refuse("addr: :1\n---\naddr: :2\n", "3:1", "second document");
+	refuse("addr: :1\n...\n---\n- x\n", "4:1", "second document");
 	refuse("addr: !secret a\n", "1:7", "YAML tag");
 	refuse("logging: !!binary aGk=\n", "1:10", "YAML tag");
 }
@@ -528,6 +528,10 @@ static void shapes_are_strict(void **state)
 	refuse("dbs: [~]\n", "1:7", "not empty");
 	refuse("logging: [a]\n", "1:10", "logging must be a section with keys, not a list");
 	refuse("addr: [a]\n", "1:7", "addr must be text, not a list");
+	refuse("addr: 9090\n", "1:7", "must specify port for bind address");
+	refuse("addr: \"::1:9090\"\n", "1:7", "must specify port for bind address");
+	refuse("addr: localhost:http\n", "1:7", "\"http\" is not a port number");
+	refuse("addr: localhost:65536\n", "1:7", "not a port number");
 	refuse(DB "    monitor-interval: {a: b}\n", "3:23", "must be a duration, not a section");
 	refuse(REPLICA_OF "      - path: /r\n        age: {recipients: " RECIPIENT "}\n", "5:27",
 	       "a list of texts");
@@ -767,17 +771,17 @@ static void places_are_those_before_expansion(void **state)
 	unsetenv("WB_T_UNSET");
 	refuse("logging: {level: $WB_T_SHORT, type: xml}\n", "1:18", "not a level");
 	refuse("logging: {stderr: $WB_T_TRUE, typ: xml}\n", "1:31", "unknown key \"typ\"");
-	refuse("{addr: $WB_T_LONG$WB_T_SHORT$WB_T_UNSET, typ: xml}\n", "1:42", "unknown key \"typ\"");
-	refuse("\n{addr: ${WB_T_SHORT}\303\244, typ: xml}\n", "2:24", "unknown key \"typ\"");
+	refuse("{exec: $WB_T_LONG$WB_T_SHORT$WB_T_UNSET, typ: xml}\n", "1:42", "unknown key \"typ\"");
+	refuse("\n{exec: ${WB_T_SHORT}\303\244, typ: xml}\n", "2:24", "unknown key \"typ\"");
 	refuse("addr: $WB_T_BREAK\n", "1:7", "line break");
 	refuse("dbs:\n  - path: $WB_T_UNSET\n", "2:10",
 	       "The environment variable WB_T_UNSET, used on this line, is not set");
-	struct conf *c = read_good("addr: $WB_T_SHORT\n# ${broken\n");
-	assert_string_equal(c->addr, "a");
+	struct conf *c = read_good("exec: $WB_T_SHORT\n# ${broken\n");
+	assert_string_equal(c->exec, "a");
 	conf_free(c);
 	struct err e;
-	assert_int_equal(read_bytes("addr: ${a:-b}$\n", 15, false, &c, &e), 0);
-	assert_string_equal(c->addr, "${a:-b}$");
+	assert_int_equal(read_bytes("exec: ${a:-b}$\n", 15, false, &c, &e), 0);
+	assert_string_equal(c->exec, "${a:-b}$");
 	conf_free(c);
 }
 
