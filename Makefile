@@ -13,7 +13,8 @@
 #   make asan ubsan tsan          tests under a sanitizer         make clang    build with clang, -Werror
 #   make fuzz           every fuzz target (SECS=10)               make model    check the model of the relay
 #   make fmt fmt-check lint       format, import directions, sources that the build does not know
-#   make install        PREFIX=/usr/local, DESTDIR=               make strip    the size that is installed
+#   make install uninstall        PREFIX=/usr/local, DESTDIR=     make strip    the size that is installed
+#   make deb            a Debian package in build/deb, seen by lintian
 #   make docs           the tables of docs/configuration.md
 #   make clean
 
@@ -39,7 +40,7 @@ NEED = @scripts/install-deps
 BUILD = @scripts/build
 
 .PHONY: all demo test bench torture asan ubsan tsan clang faults fuzz model docs fmt fmt-check lint lint-imports \
-	install strip clean
+	install uninstall deb strip clean
 
 all:
 	$(NEED) build
@@ -117,6 +118,13 @@ lint-imports:
 
 install: all
 	@meson install --quiet --strip --no-rebuild -C build $(if $(DESTDIR),--destdir "$(abspath $(DESTDIR))")
+
+uninstall: all
+	@scripts/uninstall build $(if $(DESTDIR),"$(abspath $(DESTDIR))")
+
+deb:
+	$(NEED) deb
+	@scripts/deb build/deb
 
 strip: all
 	@scripts/size.sh build/walbrook
