@@ -116,9 +116,9 @@ static bool continues(struct position at, const struct spool_segment *g)
 	if (g->at.index == at.index && at.offset > g->at.offset && at.offset < g->end)
 		return at.offset >= WAL_HEADER_BYTES && g->page_bytes > 0 &&
 		       (at.offset - WAL_HEADER_BYTES) % wal_frame_bytes(g->page_bytes) == 0;
-	/* The next WAL index, if the one before is there to its end. */
-	return g->at.index == at.index + 1 && g->at.offset == 0 &&
-	       (g->prev_end == 0 || g->prev_end == at.offset);
+	/* The next WAL index, if the one before is known to be there to its end: nothing else would ever show
+	 * that its last frames are missing. */
+	return g->at.index == at.index + 1 && g->at.offset == 0 && g->prev_end == at.offset && at.offset > 0;
 }
 
 static void start_anew(struct shipper *s, const char *why)

@@ -109,7 +109,8 @@ static int run_end(struct run *r, bool sync, struct err *e)
 		free(s);
 		return -1;
 	}
-	spool_note_times(&r->file, r->chain.offset, r->commits, r->commits_n);
+	uint64_t prev_end = r->file.at.offset == 0 ? c->prev_end : 0;
+	spool_note_times(&r->file, r->chain.offset, prev_end, r->commits, r->commits_n);
 	r->open = false; /* a failed commit has removed the file */
 	if (spool_commit(&r->file, sync, e) < 0) {
 		free(s);
@@ -118,7 +119,7 @@ static int run_end(struct run *r, bool sync, struct err *e)
 	*s = (struct spool_segment){ .generation = c->at.generation,
 				     .at = r->file.at,
 				     .end = r->chain.offset,
-				     .prev_end = r->file.at.offset == 0 ? c->prev_end : 0,
+				     .prev_end = prev_end,
 				     .stored_bytes = r->file.stored_bytes,
 				     .page_bytes = r->chain.page_bytes,
 				     .commits = r->commits,

@@ -124,12 +124,13 @@ static int sync_unsynced(struct spool *s, struct err *e)
 	return rc;
 }
 
-void spool_note_times(const struct spool_file *f, uint64_t end, const struct index_commit *commits, size_t n)
+void spool_note_times(const struct spool_file *f, uint64_t end, uint64_t prev_end,
+		      const struct index_commit *commits, size_t n)
 {
 	char dir[PATH_BYTES];
 	struct spool *s = f->spool;
 	generation_dir(s, &f->generation, dir);
-	times_note(&s->times, dir, &s->owner, &f->generation, f->at, end, commits, n);
+	times_note(&s->times, dir, &s->owner, &f->generation, f->at, end, prev_end, commits, n);
 }
 
 int spool_commit(struct spool_file *f, bool sync, struct err *e)
@@ -370,9 +371,10 @@ static int load_one(struct spool *s, const struct generation *g, const struct na
 	*seg = (struct spool_segment){ .generation = *g,
 				       .at = n->at,
 				       .end = n->at.offset + l->plain,
-				       .prev_end = n->at.offset == 0 && before ? before->end : 0,
 				       .stored_bytes = n->stored_bytes,
 				       .page_bytes = l->page_bytes };
+	if (seg->at.offset == 0)
+		seg->prev_end = before ? before->end : times_prev_end(kept, seg->end);
 	if (commits_of(seg, kept, n->mtime_us) < 0) {
 		free(seg);
 		return err_set(e, ERR_FAIL, "no memory");

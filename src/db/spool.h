@@ -69,8 +69,9 @@ int spool_begin(struct spool *s, const struct generation *g, struct position at,
 		struct err *e);
 int spool_add(struct spool_file *f, struct span stored, struct err *e);
 /* The commits in it and when they were seen, before spool_commit: a start after a kill finds them again. end:
- * where the segment ends in the WAL. */
-void spool_note_times(const struct spool_file *f, uint64_t end, const struct index_commit *commits, size_t n);
+ * where the segment ends in the WAL; prev_end: as in struct spool_segment. */
+void spool_note_times(const struct spool_file *f, uint64_t end, uint64_t prev_end,
+		      const struct index_commit *commits, size_t n);
 /* Ends under its name. With sync its bytes are durable now; else spool_sync makes them so. */
 int spool_commit(struct spool_file *f, bool sync, struct err *e);
 void spool_abort(struct spool_file *f);

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Commit times beside the spool: see times.h. A record, big-endian:
+ * What is kept beside the segments of the spool: see times.h. A record, big-endian:
  *
  *    0  8  offset at which the segment begins
  *    8  8  its end
  *   16  4  n, number of commits
  *   20  4  zero
- *   24     n times: end of the commit frame (8), microseconds since 1970 (8)
+ *   24  8  with offset 0: where the WAL index before ended; 0: not known
+ *   32     n times: end of the commit frame (8), microseconds since 1970 (8)
  *          XXH64 (seed 0) of all before (8)
  *
  * Happy path: one write a segment to a file that stays open while its WAL index is captured; a start reads the
@@ -29,7 +30,7 @@
 #include "base/log.h"
 #include "base/sys.h"
 
-enum { HEAD_BYTES = 24, COMMIT_BYTES = 16, SUM_BYTES = 8, FILE_BYTES_MAX = 64 << 20, AHEAD_MAX = 4096 };
+enum { HEAD_BYTES = 32, COMMIT_BYTES = 16, SUM_BYTES = 8, FILE_BYTES_MAX = 64 << 20, AHEAD_MAX = 4096 };
 
 static int path_of(char *buf, const char *dir, uint64_t index)
 {
@@ -74,7 +75,8 @@ static size_t record_bytes(size_t n)
 	return HEAD_BYTES + n * COMMIT_BYTES + SUM_BYTES;
 }
 
-static uint8_t *record_make(struct position at, uint64_t end, const struct index_commit *commits, size_t n)
+static uint8_t *record_make(struct position at, uint64_t end, uint64_t prev_end,
+			    const struct index_commit *commits, size_t n)
 {
 	uint8_t *r = malloc(record_bytes(n));
 	if (!r)
@@ -83,6 +85,7 @@ static uint8_t *record_make(struct position at, uint64_t end, const struct index
 	put_be64(r + 8, end);
 	put_be32(r + 16, (uint32_t)n);
 	put_be32(r + 20, 0);
+	put_be64(r + 24, prev_end);
 	for (size_t i = 0; i < n; i++) {
 		put_be64(r + HEAD_BYTES + i * COMMIT_BYTES, commits[i].offset);
 		put_be64(r + HEAD_BYTES + i * COMMIT_BYTES + 8, (uint64_t)commits[i].wall_us);
@@ -93,7 +96,8 @@ static uint8_t *record_make(struct position at, uint64_t end, const struct index
 }
 
 void times_note(struct times *t, const char *dir, const struct owner *o, const struct generation *g,
-		struct position at, uint64_t end, const struct index_commit *commits, size_t n)
+		struct position at, uint64_t end, uint64_t prev_end, const struct index_commit *commits,
+		size_t n)
 {
 	char path[PATH_BYTES];
 	struct err e = ERR_INIT;
@@ -101,7 +105,7 @@ void times_note(struct times *t, const char *dir, const struct owner *o, const s
 		turn_to(t, dir, o, g, at.index);
 	if (t->fd < 0 || n > UINT32_MAX || path_of(path, dir, at.index) < 0)
 		return;
-	uint8_t *r = record_make(at, end, commits, n);
+	uint8_t *r = record_make(at, end, prev_end, commits, n);
 	if (!r || file_write_all(t->fd, path, r, record_bytes(n), &e) < 0)
 		give_up(t, path, r ? e.text : "no memory");
 	free(r);
@@ -179,14 +183,27 @@ static bool commits_fit(const uint8_t *p, uint64_t offset, uint64_t end, size_t 
 	return true;
 }
 
-int times_find(const struct times_kept *k, uint64_t offset, uint64_t end, struct index_commit **ret,
-	       size_t *ret_n)
+/* The record of a segment, NULL: there is none. */
+static const uint8_t *find(const struct times_kept *k, uint64_t offset, uint64_t end)
 {
 	const uint8_t *found = NULL;
 	size_t bytes;
 	for (size_t at = 0; (bytes = record_check(k->p + at, k->n - at)) > 0; at += bytes)
 		if (get_be64(k->p + at) == offset && get_be64(k->p + at + 8) == end)
 			found = k->p + at;
+	return found;
+}
+
+uint64_t times_prev_end(const struct times_kept *k, uint64_t end)
+{
+	const uint8_t *found = find(k, 0, end);
+	return found ? get_be64(found + 24) : 0;
+}
+
+int times_find(const struct times_kept *k, uint64_t offset, uint64_t end, struct index_commit **ret,
+	       size_t *ret_n)
+{
+	const uint8_t *found = find(k, offset, end);
 	*ret = NULL;
 	*ret_n = 0;
 	size_t n = found ? get_be32(found + 16) : 0;

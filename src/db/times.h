@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * When the commits of spooled segments were first seen: kept beside the segments, so that a run that is killed
- * does not lose the exactness of restore by time. Not synced: after a loss of power the times of the files must
- * do.
+ * does not lose the exactness of restore by time. And where the WAL index before the one of a segment ended,
+ * which nothing in the segment tells: a replica that lacks the end of that must not go on behind the hole. Not
+ * synced: after a loss of power the times of the files must do, and a replica that cannot be shown to be
+ * complete gets a new generation.
  *
  *   <spool>/<generation>/<%08x index>.times    records, appended; times.c tells the bytes */
 #ifndef WB_DB_TIMES_H
@@ -26,10 +28,11 @@ struct times {
 #define TIMES_INIT ((struct times){ .fd = -1 })
 void times_fini(struct times *t);
 
-/* Before the segment [at.offset, end) gets its name. dir: that of the generation. Failing costs exactness only:
- * it is said in the log, once for each index. */
+/* Before the segment [at.offset, end) gets its name. dir: that of the generation. Failing costs exactness, or
+ * a generation: it is said in the log, once for each index. */
 void times_note(struct times *t, const char *dir, const struct owner *o, const struct generation *g,
-		struct position at, uint64_t end, const struct index_commit *commits, size_t n);
+		struct position at, uint64_t end, uint64_t prev_end, const struct index_commit *commits,
+		size_t n);
 /* A segment of this index has left the spool: what is kept of older ones goes. */
 void times_passed(struct times *t, const char *dir, const struct generation *g, uint64_t index);
 
@@ -46,5 +49,7 @@ void times_kept_free(struct times_kept *k);
  * -1: no memory. */
 int times_find(const struct times_kept *k, uint64_t offset, uint64_t end, struct index_commit **ret,
 	       size_t *ret_n);
+/* Of the segment [0, end): where the WAL index before it ended; 0: not known. */
+uint64_t times_prev_end(const struct times_kept *k, uint64_t end);
 
 #endif

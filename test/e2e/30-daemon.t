@@ -340,4 +340,55 @@ for name in "${names[@]}"; do
 done
 cd "$SOURCE" || exit 1
 
+note "a replica that was left out for a while, and lacks the end of a WAL index"
+db=$T/out.db
+wal_db "$db"
+hold_open "$db"
+for n in both one; do
+  printf 'dbs: [{path: %s, replicas: [{name: a, path: %s}' "$db" "$T/out.a"
+  [ "$n" = one ] || printf ', {name: b, path: %s}' "$T/out.b"
+  echo ']}]'
+done >"$T/out.yml"
+sed -n 1p "$T/out.yml" >"$T/out.both.yml"
+sed -n 2p "$T/out.yml" >"$T/out.one.yml"
+start out replicate -config "$T/out.both.yml"
+wait_for 20 replica_has "$T/out.b" 'SELECT count(*) FROM t' 1
+echo "BEGIN; SELECT count(*) FROM t;
+.shell touch $T/out.reads" >&"$hold_fd" # from now on the WAL cannot begin anew
+wait_for 20 test -e "$T/out.reads"
+add "$db" 1
+stop "$PID"
+start out1 replicate -config "$T/out.one.yml"
+wait_for 20 says out1 'generation continues'
+sql "$db" "CREATE TABLE u(x); INSERT INTO u VALUES(7)"
+wait_for 20 replica_has "$T/out.a" 'SELECT x FROM u' 7
+echo 'COMMIT;' >&"$hold_fd"
+at_rest() { # all is copied and shipped: the next commit begins the WAL anew
+  sleep 1
+  is_copied=$(sql "$db" 'PRAGMA wal_checkpoint')
+  [ "${is_copied#*|}" = "${is_copied##*|}|${is_copied##*|}" ]
+}
+wait_for 20 at_rest
+mv "$T/out.a" "$T/out.away"
+: >"$T/out.a" # what comes now stays in the spool
+add "$db" 1
+in_spool() {
+  (cd "$T/.out.db-litestream/walbrook/spool" && ls ./*/*.lz4 2>/dev/null | sed 's/.*\///')
+}
+wait_for 20 eval '[ "$(in_spool)" ]'
+is "$(in_spool)" 00000001_00000000.wal.lz4 "the WAL has begun anew, and nothing else is in the spool"
+kill -9 "$PID"
+wait "$PID" 2>/dev/null
+rm "$T/out.a"
+mv "$T/out.away" "$T/out.a"
+start out2 replicate -config "$T/out.both.yml"
+wait_for 20 replica_has "$T/out.b" 'SELECT count(*) FROM t' "$(count "$db")"
+ok $? "after that it gets what is new"
+stop "$PID"
+for n in a b; do
+  restores_to "$T/out.$n" "$db"
+  ok $? "and what came before: replica $n"
+done
+let_go
+
 done_testing

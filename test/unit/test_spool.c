@@ -226,7 +226,8 @@ static void test_load(void **state)
 	free_two(&t);
 }
 
-/* A position inside index 5 and only what follows it: the chain goes on from what the position knows. */
+enum { BEFORE_ENDED = 32 + 5 * (1024 + 24) };
+
 static void put_timed(struct spool *s, uint64_t index, const struct fake_wal *w, uint64_t from, uint64_t to,
 		      const struct index_commit *commits, size_t n)
 {
@@ -235,12 +236,13 @@ static void put_timed(struct spool *s, uint64_t index, const struct fake_wal *w,
 	struct dyn d = packed((struct span){ w->bytes.p + from, (size_t)(to - from) });
 	assert_int_equal(spool_begin(s, &gen, (struct position){ index, from }, &f, &e), 0);
 	assert_int_equal(spool_add(&f, (struct span){ d.p, d.len }, &e), 0);
-	spool_note_times(&f, to, commits, n);
+	spool_note_times(&f, to, from ? 0 : BEFORE_ENDED, commits, n);
 	assert_int_equal(spool_commit(&f, true, &e), 0);
 	dyn_free(&d);
 }
 
-/* A start after a kill knows when each commit was seen; what is damaged of that costs only the times. */
+/* A start after a kill knows when each commit was seen, and where the WAL index before ended; what is damaged
+ * of that is not known. */
 static void test_times(void **state)
 {
 	(void)state;
@@ -271,6 +273,8 @@ static void test_times(void **state)
 		assert_non_null(list->next->next);
 		const struct spool_segment *one = list, *two = list->next, *three = list->next->next;
 		assert_int_equal(one->commits_n, damage == 2 ? 1 : 2);
+		assert_int_equal(one->prev_end, damage == 2 ? 0 : BEFORE_ENDED);
+		assert_int_equal(two->prev_end, 0);
 		if (damage < 2)
 			assert_memory_equal(one->commits, first, sizeof first);
 		assert_int_equal(two->commits_n, damage == 2 ? 1 : 0);
@@ -294,6 +298,7 @@ static void test_times(void **state)
 	dyn_free(&w.bytes);
 }
 
+/* A position inside index 5 and only what follows it: the chain goes on from what the position knows. */
 static void test_load_continues(void **state)
 {
 	(void)state;
