@@ -94,6 +94,8 @@ static void step_done(struct task *t)
 	if (m->report.generation_began) {
 		m->born = m->db.cap.at.generation;
 		m->begin = NULL;
+		for (size_t i = 0; i < m->ships_n; i++)
+			m->ships[i].lagged = false; /* its number was one of the generation before */
 	}
 	managed_saw(m);
 	m->missing = m->report.missing;

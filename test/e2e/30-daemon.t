@@ -391,4 +391,36 @@ for n in a b; do
 done
 let_go
 
+note "a replica that was given up for its lag, and then a new generation"
+db=$T/lag.db
+wal_db "$db"
+cat >"$T/lag.yml" <<E
+dbs:
+  - path: $db
+    spool-quota: 1MiB
+    replicas:
+      - {name: a, path: $T/lag.a, sync-interval: 20ms}
+      - {name: b, path: $T/lag.b, sync-interval: 20ms}
+E
+: >"$T/lag.b" # in the way
+start lag replicate -config "$T/lag.yml"
+wait_for 20 replica_has "$T/lag.a" 'SELECT count(*) FROM t' 1
+falls_behind() {
+  sql "$db" 'INSERT INTO t VALUES(randomblob(200000))'
+  says lag 'lags too far behind'
+}
+wait_for 30 falls_behind
+ok $? "it is given up, so that the spool has room for the other one"
+wal_db "$T/lag.next"
+sql "$T/lag.next" 'PRAGMA wal_checkpoint(TRUNCATE)' >/dev/null
+rm -f "$db-wal" "$db-shm" "$T/lag.b"
+mv "$T/lag.next" "$db"
+sql "$db" "INSERT INTO t VALUES('of the new one')"
+wait_for 90 replica_has "$T/lag.b" 'SELECT a FROM t WHERE rowid = 2' 'of the new one'
+ok $? "it takes part in the new generation"
+stop "$PID"
+is "$rc" 0 "stopped with everything shipped"
+restores_to "$T/lag.b" "$db"
+ok $? "the replica equals the source"
+
 done_testing
