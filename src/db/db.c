@@ -793,8 +793,10 @@ static enum relay_result work(struct db *d, const struct db_order *order, struct
 		err_set(e, ERR_SPACE, "what made the gap is over");
 		d->gap_us = mono_us();
 		rc = mend(d, &h, ret, e);
-		if (rc != RELAY_OK)
+		if (rc != RELAY_OK) { /* not one generation after the other */
 			d->cap.blind = true;
+			d->gap_us = mono_us();
+		}
 	} else if (!d->cap.blind && d->cap.spool.bytes >= d->o.spool_quota_bytes) {
 		err_set(e, ERR_SPACE,
 			"the spool has reached its quota of %" PRIu64
@@ -999,7 +1001,7 @@ void db_step(struct db *d, const struct db_order *order, struct db_report *ret)
 	hand_out(d, ret);
 	/* What could not be captured now is tried again, so that no commit is left behind by an end with status
 	 * 0. */
-	bool reached = false, captured = d->cap.blind || (see(d, &reached) && reached);
+	bool reached = false, captured = d->cap.blind || (see(d, &reached) && reached && !d->cap.spool.lost);
 	ret->reached = (ret->reached || reached) && !d->cap.blind && !d->cap.spool.lost;
 	if (order->stop && !ret->generation_began && captured) {
 		close_files(d);
