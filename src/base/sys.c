@@ -52,6 +52,7 @@
 	X(sync_file_range)                                                                                     \
 	X(fchmod)                                                                                              \
 	X(fchown)                                                                                              \
+	X(futimens)                                                                                            \
 	X(chown)                                                                                               \
 	X(write)                                                                                               \
 	X(pwrite)                                                                                              \
@@ -362,6 +363,14 @@ int sys_fchmod(int fd, mode_t mode)
 {
 	BEFORE(fchmod, NULL, fd);
 	int rc = TRY(fchmod(fd, mode));
+	AFTER();
+	return rc;
+}
+
+int sys_futimens(int fd, const struct timespec times[2])
+{
+	BEFORE(futimens, NULL, fd);
+	int rc = TRY(futimens(fd, times));
 	AFTER();
 	return rc;
 }

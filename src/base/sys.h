@@ -29,6 +29,7 @@ int sys_sync_file_range(int fd, off_t off, off_t len,
 			unsigned flags); /* a hint for writeback, promises nothing */
 int sys_fchmod(int fd, mode_t mode);
 int sys_fchown(int fd, uid_t uid, gid_t gid);
+int sys_futimens(int fd, const struct timespec times[2]); /* NULL: now */
 int sys_chown(const char *path, uid_t uid, gid_t gid);
 /* One transfer: fewer bytes than asked for are possible (file_write_all and file_pwrite_all go on). */
 ssize_t sys_write(int fd, const void *p, size_t n);

@@ -120,8 +120,9 @@ void times_passed(struct times *t, const char *dir, const struct generation *g, 
 			sys_unlink(path);
 		return;
 	}
-	if (index - t->oldest > AHEAD_MAX)
-		t->oldest = index > 0 ? index - 1 : 0;
+	/* The one right before it always: a run before may have left it. */
+	if (index > 0 && (t->oldest >= index || index - t->oldest > AHEAD_MAX))
+		t->oldest = index - 1;
 	for (; t->oldest < index; t->oldest++)
 		if (path_of(path, dir, t->oldest) == 0)
 			sys_unlink(path);

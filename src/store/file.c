@@ -298,7 +298,7 @@ static int file_put_commit(struct store_put *p, struct err *e)
 	/* The time of an object is that of its publication, not of its last byte: what had to be there before
 	 * it (the WAL that makes a snapshot whole) must not look younger, for a restore by the times of objects
 	 * goes by that. Where it cannot be set nothing is lost but that. */
-	futimens(p->fd, NULL);
+	sys_futimens(p->fd, NULL);
 	if (sys_fsync(p->fd) < 0)
 		rc = err_sys(e, errno, "%s: cannot sync", p->temp);
 	else if (sys_rename(p->temp, p->path) < 0)

@@ -49,7 +49,7 @@ ERRORS = ["enospc", "eio", "eintr"]
 TRANSFERS = ["write", "pwrite"]
 PUBLISHING = TRANSFERS + ["link", "rename", "rename_noreplace", "unlink", "unlinkat", "sqlite_sync"]
 NEEDS_ROOM = TRANSFERS + ["open", "mkdir", "link", "rename", "ftruncate", "fsync", "fdatasync", "sqlite_sync"]
-OF_NO_MATTER = ["chown", "fchown", "fchmod"]  # only root may; an error of these is no error
+OF_NO_MATTER = ["chown", "fchown", "fchmod", "futimens"]  # an error of these is no error (only root may; a time)
 
 
 def kind_of_file(path):

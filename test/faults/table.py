@@ -55,7 +55,7 @@ CALLS = {
     "fchownat": ["chown"],
     "utime": [],
     "utimes": [],
-    "utimensat": [],
+    "utimensat": ["futimens"],
     "futimesat": [],
     "setxattr": [],
     "fsetxattr": [],
