@@ -9,8 +9,8 @@
  * quiet the index object is settled; once in a retention check interval retention runs.
  *
  * Failure modes: a job fails (backoff with jitter, independent of new commits; said at the 1st, 2nd, 4th, 8th …
- * time); the replica lacks something that is in neither spool nor WAL, or holds what we never shipped (a new
- * generation). */
+ * time); the replica lacks something that is in neither spool nor WAL, holds what we never shipped, or was
+ * emptied under our hands (a new generation). */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -234,6 +234,17 @@ static void finish_object(struct shipper *s, int64_t now_us)
 		  L_I("index", last->at.index), L_I("offset", last->end));
 }
 
+/* Deleted, or its disk is mounted no more: what is written now would follow nothing. */
+static void emptied(struct shipper *s)
+{
+	bool current = generation_equal(&s->r.generation, &s->m->generation);
+	if (!current && s->cursor && same_generation(s->cursor, &s->r.generation))
+		skip_generation(s);
+	replica_rebase(&s->r, &(struct generation){ "" }, (struct position){ 0, 0 });
+	if (current)
+		start_anew(s, "what was in a replica is not there any more");
+}
+
 static void done(struct task *t)
 {
 	struct shipper *s = OWNER_OF(t, struct shipper, task);
@@ -244,6 +255,8 @@ static void done(struct task *t)
 		finish_attach(s);
 	if (was == SHIP_OBJECT)
 		finish_object(s, now_us);
+	if (s->r.emptied)
+		emptied(s);
 	if (s->rc < 0) {
 		failed(s, now_us);
 	} else {

@@ -60,6 +60,7 @@ void replica_rebase(struct replica *r, const struct generation *g, struct positi
 	r->wants_snapshot = true;
 	r->end_damaged = false;
 	r->foreign = NULL;
+	r->has_wal = r->emptied = false;
 	free(r->snapshots);
 	r->snapshots = NULL;
 	r->snapshots_n = 0;
@@ -279,6 +280,7 @@ int replica_attach(struct replica *r, const struct generation *g, bool *ret_any,
 		return -1;
 	r->generation = *g;
 	r->wants_snapshot = r->snapshots_n == 0;
+	r->has_wal = n.any;
 	*ret_any = n.any || r->snapshots_n > 0;
 	if (n.any)
 		r->at = n.at;
@@ -477,24 +479,37 @@ static int note_commits(struct replica *r, const struct spool_segment *s, struct
 	return 0;
 }
 
-int replica_ship(struct replica *r, const struct spool *spool, const struct spool_segment *const *list,
-		 size_t n, struct err *e)
+/* Linked, or copied. */
+static int publish(struct replica *r, const char *key, const struct spool *spool,
+		   const struct spool_segment *const *list, size_t n, uint64_t *ret_bytes, struct err *e)
 {
-	char key[OBJECT_KEY_BYTES], path[PATH_BYTES];
-	struct object o = { OBJECT_SEGMENT, list[0]->generation, list[0]->at };
-	uint64_t bytes = list[0]->stored_bytes, has_bytes = replica_has_of(r, list[0]);
+	char path[PATH_BYTES];
 	int linked = 0;
-	o.at.offset += has_bytes;
-	object_key(key, &o);
-	if (n == 1 && has_bytes == 0 && r->store->ops->put_file) {
+	if (n == 1 && replica_has_of(r, list[0]) == 0 && r->store->ops->put_file) {
 		spool_path(spool, &list[0]->generation, list[0]->at, path);
 		linked = r->store->ops->put_file(r->store, key, path, e);
 	}
-	if (linked < 0 || (linked == 0 && put_object(r, key, spool, list, n, &bytes, e) < 0))
-		return err_wrap(e, "%s", key);
+	if (linked < 0 || (linked == 0 && put_object(r, key, spool, list, n, ret_bytes, e) < 0))
+		return -1;
 	/* Its name must be durable before the spool may forget it. (It is visible already.) */
-	if (linked > 0 && r->store->ops->sync && r->store->ops->sync(r->store, e) < 0)
+	return linked > 0 && r->store->ops->sync ? r->store->ops->sync(r->store, e) : 0;
+}
+
+int replica_ship(struct replica *r, const struct spool *spool, const struct spool_segment *const *list,
+		 size_t n, struct err *e)
+{
+	char key[OBJECT_KEY_BYTES];
+	struct object o = { OBJECT_SEGMENT, list[0]->generation, list[0]->at };
+	uint64_t bytes = list[0]->stored_bytes;
+	unsigned long made = r->store->dirs_made ? *r->store->dirs_made : 0;
+	o.at.offset += replica_has_of(r, list[0]);
+	int rc = publish(r, object_key(key, &o), spool, list, n, &bytes, e);
+	/* Also when the upload failed: the next one will find the directory. */
+	if (r->has_wal && r->store->dirs_made && *r->store->dirs_made != made)
+		r->emptied = true;
+	if (rc < 0)
 		return err_wrap(e, "%s", key);
+	r->has_wal = true;
 	r->wal_bytes += list[n - 1]->end - o.at.offset;
 	r->at = (struct position){ list[n - 1]->at.index, list[n - 1]->end };
 	note_end(r, o.at, r->at.offset, bytes);

@@ -38,6 +38,8 @@ struct replica {
 	const char *foreign; /* attach found objects that do not go with ours (why, static text): where they
 				end is not known, and the generation must not be continued; NULL: none */
 	bool wants_snapshot; /* the generation has none here */
+	bool has_wal;	     /* a segment of the generation is there, as far as we know */
+	bool emptied;	     /* and is there no more: its directory had to be made anew */
 	struct replica_snapshot *snapshots; /* of this generation, ascending */
 	size_t snapshots_n;
 	struct position snapshot_at; /* state of the newest snapshot that we made; index UINT64_MAX: none */

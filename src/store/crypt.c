@@ -442,6 +442,7 @@ int crypt_open(struct store *inner, const struct age_keys *keys, struct store **
 	c->inner = inner;
 	c->base.ops = &c->ops;
 	memcpy(c->base.label, inner->label, sizeof c->base.label);
+	c->base.dirs_made = inner->dirs_made;
 	*ret = &c->base;
 	return 0;
 }

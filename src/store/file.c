@@ -40,6 +40,7 @@ struct file_store {
 	struct store base; /* label is the root */
 	struct owner owner;
 	unsigned long temps;	      /* counts names that we made up */
+	unsigned long dirs_made;      /* see store.h */
 	char *unsynced[UNSYNCED_MAX]; /* directories with names from put_file that are not synced yet */
 	size_t unsynced_n;
 };
@@ -84,6 +85,7 @@ static int make_parent(struct file_store *f, const char *path, struct err *e)
 	char dir[PATH_BYTES];
 	if (path_dir(dir, path) < 0)
 		return err_set(e, ERR_FAIL, "%s: path is too long", path);
+	f->dirs_made++;
 	return dir_make(dir, &f->owner, e);
 }
 
@@ -570,6 +572,7 @@ int store_file_open(const char *root, const struct owner *owner, struct store **
 	if (!f)
 		return err_set(e, ERR_FAIL, "no memory");
 	f->base.ops = &file_ops;
+	f->base.dirs_made = &f->dirs_made;
 	f->owner = owner ? *owner : OWNER_PRIVATE;
 	if (path_absolute(f->base.label, root, e) < 0) {
 		free(f);

@@ -61,6 +61,9 @@ struct store_ops {
 struct store {
 	const struct store_ops *ops;
 	char label[PATH_BYTES]; /* for messages: the path or URL without secrets */
+	/* How many uploads of this handle had to make the directory that they go to; NULL where there are none.
+	 * One that is made a second time was lost, with what was in it. */
+	const unsigned long *dirs_made;
 };
 
 /* URL: file:///path or a plain path (allow_plain). Unknown schemes: ERR_CONFIG, which names the scheme and the

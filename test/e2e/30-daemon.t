@@ -127,6 +127,24 @@ kill -TERM "$PID"
 reap "$PID" 3
 is "$rc" 10 "a second signal ends it at once: exit code 10"
 
+note "a replica that is emptied under our hands"
+db=$T/emptied.db
+wal_db "$db"
+start emptied replicate "$db" "file://$T/emptied.r"
+wait_for 20 replica_has "$T/emptied.r" 'SELECT count(*) FROM t' 1
+add "$db" 5
+wait_for 20 replica_has "$T/emptied.r" 'SELECT count(*) FROM t' 6
+rm -r "$T/emptied.r"
+add "$db" 5
+wait_for 20 replica_has "$T/emptied.r" 'SELECT count(*) FROM t' 11
+ok $? "the next commit finds out, and it is restorable again"
+says emptied 'msg="new generation".*reason="what was in a replica is not there any more"'
+ok $? "in a new generation, and the log says why"
+stop "$PID"
+is "$rc" 0 "nothing is owed at the end"
+restores_to "$T/emptied.r" "$db"
+ok $? "the replica equals the source"
+
 note "a replica on a disk that is full"
 db=$T/full.db
 wal_db "$db"

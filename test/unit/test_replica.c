@@ -487,6 +487,38 @@ static void test_ship(void **state)
 	end(&x);
 }
 
+/* What was shipped is deleted, or its disk is not mounted any more: an upload makes the directory again. */
+static void expect_emptied(const char *name, bool encrypted)
+{
+	struct world_of x;
+	char command[PATH_BYTES + 16];
+	ship_three(&x, name, encrypted ? keys_of(true, true, 1) : (struct age_keys){ 0 });
+	assert_false(x.r.emptied);
+	restart_with(&x, name, encrypted ? keys_of(true, true, 1) : (struct age_keys){ 0 });
+	snprintf(command, sizeof command, "rm -r '%s'", at("%s/replica/generations", name));
+	ship(&x, 3, 1); /* the directory was there at the attach */
+	assert_false(x.r.emptied);
+	assert_int_equal(system(command), 0);
+	grow(&x, 2, 500);
+	ship(&x, 4, 1);
+	assert_true(x.r.emptied);
+	replica_rebase(&x.r, &older, (struct position){ 0, 0 });
+	assert_false(x.r.emptied);
+	end(&x);
+}
+
+static void test_emptied(void **state)
+{
+	(void)state;
+	expect_emptied("emptied", false);
+}
+
+static void test_emptied_encrypted(void **state)
+{
+	(void)state;
+	expect_emptied("emptied-age", true);
+}
+
 static void test_splice(void **state)
 {
 	(void)state;
@@ -1037,6 +1069,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_foreign),
 		cmocka_unit_test(test_blind),
 		cmocka_unit_test(test_ship),
+		cmocka_unit_test(test_emptied),
+		cmocka_unit_test(test_emptied_encrypted),
 		cmocka_unit_test(test_splice),
 		cmocka_unit_test(test_next_index),
 		cmocka_unit_test(test_ship_fails),
