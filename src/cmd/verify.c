@@ -199,7 +199,7 @@ static void replica_text(struct job *j, const struct verify_result *r, const str
 {
 	for (size_t i = 0; i < j->windows_n; i++)
 		window_text(j, &j->windows[i]);
-	if (e->kind == ERR_NONE && j->windows_n == 0)
+	if ((e->kind == ERR_NONE || e->kind == ERR_NOTHING) && j->windows_n == 0)
 		printf("restorable nothing\n");
 	printf("%s: %" PRIu64 " damage, %" PRIu64 " exactness, %" PRIu64 " remarks; read %" PRIu64
 	       " generations, %" PRIu64 " snapshots, %" PRIu64 " segments, %" PRIu64 " index objects, %" PRIu64
@@ -246,6 +246,8 @@ static int replica_read(struct job *j, struct conf_replica *r, struct verify_res
 	int rc = open_more(j, &s.store, e);
 	if (rc == 0) {
 		rc = verify_run(&s, &w, ret, e);
+		if (rc == 0 && j->windows_n == 0 && ret->damage == 0)
+			rc = err_set(e, ERR_NOTHING, "%s: nothing can be restored from it", s.store->label);
 		store_close(s.store);
 	}
 	age_keys_free(&j->keys);

@@ -118,6 +118,12 @@ like "$out" 'not-there' "which is named"
 echo >"$T/file"
 run walbrook verify "file://$T/file"
 is "$rc" 7 "not a directory: exit code 7"
+mkdir -p "$T/bare/generations/0123456789abcdef/wal"
+cp "$T"/case/replica/generations/*/wal/*_00000000.wal.lz4 "$T/bare/generations/0123456789abcdef/wal"
+touch "$T"/bare/generations/*/wal/*
+run walbrook verify "$T/bare"
+is "$rc" 4 "a generation that may be waiting for its first snapshot: exit code 4"
+like "$out" 'nothing can be restored from it' "because nothing can be restored"
 run walbrook verify -generation 0123456789abcdef "$T/case/replica"
 is "$rc" 4 "no such generation: exit code 4"
 run walbrook verify
