@@ -152,6 +152,8 @@ int output_open(struct output *o, const char *path, const struct owner *owner, s
 		return err_set(e, ERR_USAGE, "%.200s…: path is too long", path);
 	topmost_missing(o->made, o->dir);
 	if (dir_make(o->dir, owner, e) < 0 || temp_create(o, owner, e) < 0) {
+		if (e->kind == ERR_NOTHING) /* a dangling link, /proc: not that there is no backup */
+			e->kind = ERR_FAIL;
 		directories_remove(o);
 		return -1;
 	}
