@@ -26,7 +26,7 @@ struct check_flags {
 #define AT(member) offsetof(struct check_flags, member)
 
 static const struct args_flag flags[] = {
-	{ "config", ARGS_TEXT, AT(config), "FILE", "configuration; see below", 0, 0 },
+	{ "config", ARGS_TEXT, AT(config), "FILE", "configuration; see above", 0, 0 },
 	{ "no-expand-env", ARGS_BOOL, AT(no_expand_env), NULL, "leave $NAME in the configuration as it stands",
 	  0, 0 },
 	{ "json", ARGS_BOOL, AT(json), NULL, "print JSON", 0, 0 },

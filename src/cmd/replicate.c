@@ -32,7 +32,7 @@ static const struct args_flag flags[] = {
 	{ "exec", ARGS_TEXT, AT(exec), "COMMAND",
 	  "run COMMAND beside replication and end with it, with its exit status", 0, 0 },
 	{ "json", ARGS_BOOL, AT(json), NULL, "write the log as JSON, as `logging: { type: json }` does", 0, 0 },
-	{ "config", ARGS_TEXT, AT(config), "FILE", "configuration; see below", 0, 0 },
+	{ "config", ARGS_TEXT, AT(config), "FILE", "configuration; see above", 0, 0 },
 	{ "socket", ARGS_TEXT, AT(socket), "PATH", "where status, sync and reload ask it; else the key socket",
 	  0, 0 },
 	{ "no-expand-env", ARGS_BOOL, AT(no_expand_env), NULL, "leave $NAME in the configuration as it stands",

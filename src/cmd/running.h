@@ -13,7 +13,7 @@ struct running_flags {
 };
 
 #define RUNNING_ROWS(at)                                                                                        \
-	{ "socket", ARGS_TEXT, at(where.socket), "PATH", "control socket of the daemon; see below", 0, 0 },     \
+	{ "socket", ARGS_TEXT, at(where.socket), "PATH", "control socket of the daemon; see above", 0, 0 },     \
 		{ "config", ARGS_TEXT, at(where.config), "FILE", "configuration that names the socket", 0, 0 }, \
 	{                                                                                                       \
 		"no-expand-env", ARGS_BOOL, at(where.no_expand_env), NULL,                                      \
