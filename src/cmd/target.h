@@ -22,7 +22,8 @@ struct target {
 int target_find(const char *argument, const char *config, bool no_expand_env, const char *replica,
 		struct target *ret, struct err *e);
 bool target_wants(const struct target *t, const struct conf_replica *r);
-/* How a person names it in the next command, with -config if that was given: writes n bytes at most. */
+/* How a person names it in the next command, quoted for a shell, with -config if that was given: writes n bytes
+ * at most. */
 char *target_words(const struct target *t, char *buf, size_t n);
 void target_free(struct target *t);
 

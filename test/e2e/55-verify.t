@@ -118,6 +118,11 @@ like "$out" 'not-there' "which is named"
 echo >"$T/file"
 run walbrook verify "file://$T/file"
 is "$rc" 7 "not a directory: exit code 7"
+cp -r "$T/case/replica" "$T/it's a copy"
+run walbrook verify "$T/it's a copy"
+command=$(sed -n "s|^  walbrook restore -o PATH |walbrook restore -o '$T/copied.db' |p" <<<"$out" | head -n 1)
+eval "run $command"
+is "$rc" 0 "the command that it prints is quoted as a shell needs it" || note "$command"
 mkdir -p "$T/bare/generations/0123456789abcdef/wal"
 cp "$T"/case/replica/generations/*/wal/*_00000000.wal.lz4 "$T/bare/generations/0123456789abcdef/wal"
 touch "$T"/bare/generations/*/wal/*
