@@ -25,7 +25,7 @@
 
 #include "base/clock.h"
 
-enum { SYNC_TIMEOUT_MS = 15000, STOP_TIMEOUT_MS = 120000, NUMBER_BYTES = 24 };
+enum { SYNC_TIMEOUT_MS = 60000, STOP_TIMEOUT_MS = 120000, NUMBER_BYTES = 24 };
 
 enum action {
 	ACT_KILL_WALBROOK,
