@@ -55,7 +55,7 @@ tenth=$(rest)
 is "$g" 4 "databases come and go"
 is "$(ls "/proc/$PID/fd" | wc -l | awk -v n="$N" '{ print ($1 <= 8 * n + 40) }')" 1 "no descriptor stays behind"
 note "resident after burst 2: $second KiB, after burst 10: $tenth KiB ($N databases, and as many that came and went 4 times)"
-[ "$tenth" -lt $((second + 1024 + second / 10)) ]
+[ "$tenth" -lt $((second + 3072 + second / 5)) ]
 ok $? "the memory does not grow"
 stop "$PID"
 is "$rc" 0 "everything is shipped"

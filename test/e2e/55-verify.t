@@ -190,6 +190,8 @@ restores_end() { # the last command that verify printed restores; prints the row
 run walbrook verify "$T/rep"
 is "$(restores_end)" $((n * 40)) "the command that it prints restores all"
 
+# Of what was written in the last minute the end may be on its way still: so it was not.
+find "$T/rep" "$T/whole" -type f -exec touch -d '1 hour ago' {} +
 tail=$(ls "$T/rep/generations/$gen/wal" | tail -n 1)
 rm "$T/rep/generations/$gen/wal/$tail"
 run walbrook verify "$T/rep"
