@@ -75,9 +75,11 @@ static int print_line(void *arg, struct span line, struct err *e)
 	}
 	if (line.n == 0)
 		return 0;
-	char *text = strndup((const char *)line.p + 1, line.n - 1);
+	char *text = malloc(line.n);
 	if (!text)
 		return err_set(e, ERR_FAIL, "no memory");
+	memcpy(text, line.p + 1, line.n - 1); /* what follows it is not a string */
+	text[line.n - 1] = 0;
 	int rc = 0;
 	if (line.p[0] == '=') {
 		rc = row(p, text, e);

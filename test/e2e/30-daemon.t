@@ -29,6 +29,11 @@ hold_open() { # DATABASE
   PIDS+=("$HOLDER")
   exec {hold_fd}>"$1.fifo"
   echo 'SELECT count(*) FROM t;' >&"$hold_fd"
+  wait_for 10 has_open "$HOLDER" "$1-wal"
+}
+
+has_open() { # PID FILE
+  ls -l "/proc/$1/fd" 2>/dev/null | grep -qF -- "$2"
 }
 
 let_go() {
