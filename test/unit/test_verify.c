@@ -678,7 +678,7 @@ static bool damage(struct mem *m, unsigned kind, uint8_t **made, char what[400])
 		was = o->p[rng(o->n)];
 		uint8_t *at = &o->p[rng(o->n)];
 		was = *at;
-		*at = kind == FLIP ? *at ^ (uint8_t)(1u << rng(8)) : (uint8_t)rng(256);
+		*at = (uint8_t)(kind == FLIP ? *at ^ 1u << rng(8) : rng(256));
 		snprintf(what + strlen(what), 60, " at %td of %zu: %02x %02x", at - o->p, o->n, was, *at);
 		return *at != was;
 	case TRUNCATE:
