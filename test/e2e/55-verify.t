@@ -196,8 +196,12 @@ tail=$(ls "$T/rep/generations/$gen/wal" | tail -n 1)
 rm "$T/rep/generations/$gen/wal/$tail"
 run walbrook verify "$T/rep"
 is "$rc" 5 "the newest segment is missing: exit code 5"
-like "$out" '^damage +generations/.*/wal/'"$tail" "its name is told"
-like "$out" 'end of WAL index|has begun|is missing' "and what is missing"
+if [[ $tail == *_00000000.* ]]; then
+  skipped 2 "the newest WAL index was this one segment, so it is gone whole"
+else
+  like "$out" '^damage +generations/.*/wal/'"$tail" "its name is told"
+  like "$out" 'end of WAL index|has begun|is missing' "and what is missing"
+fi
 
 rm -rf "$T/rep" && cp -r "$T/whole" "$T/rep"
 index=$(ls "$T/rep/generations/$gen/index" | head -n 1)
