@@ -5,6 +5,7 @@
  * path. */
 #include <assert.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -43,6 +44,20 @@ static void check_append(const char *text, const struct url *u)
 	assert(strncmp(v.path, u->path, strlen(u->path)) == 0 && strcmp(v.host, u->host) == 0);
 }
 
+/* What is shown does not depend on the password: with any other one in its place it is the same. */
+static void check_shown(const char *text)
+{
+	const char *user = strstr(text, "://") + 3, *end = user + strcspn(user, "/?#"), *at = end;
+	char other[URL_BYTES + 8], shown[URL_BYTES], shown_other[URL_BYTES];
+	while (at > user && *at != '@')
+		at--;
+	const char *colon = memchr(user, ':', (size_t)(at - user));
+	if (!colon)
+		return;
+	snprintf(other, sizeof other, "%.*s:another%s", (int)(colon - text), text, at);
+	assert(strcmp(url_shown(shown, text), url_shown(shown_other, other)) == 0);
+}
+
 static void check_replica_of(const char *text)
 {
 	struct conf_replica r;
@@ -76,9 +91,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		check_path(&u);
 		check_append(text, &u);
 		s3_host_parse(u.host, &h);
-		assert(strlen(u.password) < 6 || !strstr(shown, u.password) || strstr(u.host, u.password) ||
-		       strstr(u.path, u.password) || strstr(u.user, u.password) || strchr(u.path, '?') ||
-		       strpbrk(text, "?#"));
+		check_shown(text);
 	} else {
 		assert(e.kind == ERR_CONFIG && e.text[0]);
 	}
