@@ -213,6 +213,19 @@ static inline enum wal_check frame_check(struct wal_chain *c, const uint8_t *p, 
 	return WAL_OK;
 }
 
+void wal_frame_write(struct wal_chain *c, uint32_t pgno, uint32_t commit_pages, const uint8_t *page,
+		     uint8_t out[WAL_FRAME_HEADER_BYTES])
+{
+	put_be32(out, pgno);
+	put_be32(out + 4, commit_pages);
+	memcpy(out + 8, c->salt, sizeof c->salt);
+	c->sum = wal_checksum(c->sum, c->big_endian, out, 8);
+	c->sum = wal_checksum(c->sum, c->big_endian, page, c->page_bytes);
+	put_be32(out + 16, c->sum.s0);
+	put_be32(out + 20, c->sum.s1);
+	c->offset += wal_frame_bytes(c->page_bytes);
+}
+
 enum wal_check wal_chain_step(struct wal_chain *c, struct span in, struct wal_frame *ret)
 {
 	assert(page_bytes_valid(c->page_bytes));

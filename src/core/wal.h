@@ -77,6 +77,10 @@ struct wal_chain wal_chain_start(const struct wal_header *h);
 /* Verifies one whole frame at in.p and moves *c behind it. On anything but WAL_OK *c is unchanged. */
 enum wal_check wal_chain_step(struct wal_chain *c, struct span in, struct wal_frame *ret);
 
+/* Writes the 24 bytes that go before a page and moves *c behind the frame, as SQLite would. */
+void wal_frame_write(struct wal_chain *c, uint32_t pgno, uint32_t commit_pages, const uint8_t *page,
+		     uint8_t out[WAL_FRAME_HEADER_BYTES]);
+
 /* Verifies as many whole frames as lie in `in`, calling fn (may be NULL) for each; stops at the first that does
  * not fit, at the end of the input, or when fn returns non-zero. Returns why it stopped (WAL_SHORT: input used
  * up; WAL_OK: fn said so) and the bytes of whole, good frames, that of the stop included, in *ret_bytes. *c is

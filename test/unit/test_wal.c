@@ -288,6 +288,27 @@ static void test_further_files(void **state)
 }
 
 /* A WAL made again from its pages and salts alone is the WAL that SQLite wrote. */
+static void make_again(const struct bytes *wal, unsigned frames)
+{
+	struct wal_header h;
+	assert_int_equal(wal_header_parse((struct span){ wal->p, wal->n }, &h), WAL_OK);
+	struct wal_chain c = wal_chain_start(&h);
+	size_t n = (size_t)wal_offset_of(h.page_bytes, frames);
+	assert_true(n <= wal->n);
+	uint8_t *made = malloc(n);
+	assert_non_null(made);
+	wal_header_write(made, &h);
+	for (unsigned k = 0; k < frames; k++) {
+		size_t at = (size_t)wal_offset_of(h.page_bytes, k);
+		const uint8_t *f = wal->p + at;
+		assert_int_equal(c.offset, at);
+		wal_frame_write(&c, get_be32(f), get_be32(f + 4), f + WAL_FRAME_HEADER_BYTES, made + at);
+		memcpy(made + at + WAL_FRAME_HEADER_BYTES, f + WAL_FRAME_HEADER_BYTES, h.page_bytes);
+	}
+	assert_memory_equal(made, wal->p, n);
+	free(made);
+}
+
 static void test_made_again(void **state)
 {
 	(void)state;
@@ -296,25 +317,27 @@ static void test_made_again(void **state)
 		snprintf(path, sizeof path, "%s/wal/%s/db-wal.lz4", root("WALBROOK_GOLDEN", "test/golden"),
 			 goldens[i].name);
 		struct bytes wal = read_lz4(path);
-		struct wal_header h;
-		assert_int_equal(wal_header_parse((struct span){ wal.p, wal.n }, &h), WAL_OK);
-		size_t n = (size_t)wal_offset_of(h.page_bytes, goldens[i].valid);
-		uint8_t *made = malloc(n);
-		assert_non_null(made);
-		wal_header_write(made, &h);
-		struct wal_sum sum = h.sum;
-		for (unsigned k = 0; k < goldens[i].valid; k++) {
-			size_t at = (size_t)wal_offset_of(h.page_bytes, k);
-			memcpy(made + at, wal.p + at, 8);
-			memcpy(made + at + 24, wal.p + at + 24, h.page_bytes);
-			memcpy(made + at + 8, h.salt, 8);
-			sum = wal_checksum(sum, h.big_endian, made + at, 8);
-			sum = wal_checksum(sum, h.big_endian, made + at + 24, h.page_bytes);
-			put_be32(made + at + 16, sum.s0);
-			put_be32(made + at + 20, sum.s1);
-		}
-		assert_memory_equal(made, wal.p, n);
-		free(made);
+		make_again(&wal, goldens[i].valid);
+		free(wal.p);
+	}
+}
+
+/* And those of wal-writer, which are not copied into the tree. */
+static void test_writer_fixtures(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *name;
+		unsigned frames;
+	} cases[] = { { "static", 3 }, { "live", 1 }, { "split-0", 4 }, { "split-1", 1 }, { "split-2", 2 } };
+	char path[512];
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		snprintf(path, sizeof path, "%s/wal/wal-writer/%s/db-wal",
+			 root("WALBROOK_FIXTURES", "../shared/fixtures"), cases[i].name);
+		struct bytes wal;
+		if (!read_file(path, &wal))
+			skip();
+		make_again(&wal, cases[i].frames);
 		free(wal.p);
 	}
 }
@@ -658,13 +681,21 @@ static void test_index_of_empty_wal(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_golden_files),	 cmocka_unit_test(test_further_files),
-		cmocka_unit_test(test_made_again),	 cmocka_unit_test(test_checksum_against_slow),
-		cmocka_unit_test(test_every_page_size),	 cmocka_unit_test(test_arbitrary_splits),
-		cmocka_unit_test(test_step_is_run),	 cmocka_unit_test(test_header_verdicts),
-		cmocka_unit_test(test_frame_verdicts),	 cmocka_unit_test(test_texts),
-		cmocka_unit_test(test_index_live),	 cmocka_unit_test(test_index_of_fixture),
-		cmocka_unit_test(test_index_page_sizes), cmocka_unit_test(test_index_of_empty_wal),
+		cmocka_unit_test(test_golden_files),
+		cmocka_unit_test(test_further_files),
+		cmocka_unit_test(test_made_again),
+		cmocka_unit_test(test_writer_fixtures),
+		cmocka_unit_test(test_checksum_against_slow),
+		cmocka_unit_test(test_every_page_size),
+		cmocka_unit_test(test_arbitrary_splits),
+		cmocka_unit_test(test_step_is_run),
+		cmocka_unit_test(test_header_verdicts),
+		cmocka_unit_test(test_frame_verdicts),
+		cmocka_unit_test(test_texts),
+		cmocka_unit_test(test_index_live),
+		cmocka_unit_test(test_index_of_fixture),
+		cmocka_unit_test(test_index_page_sizes),
+		cmocka_unit_test(test_index_of_empty_wal),
 	};
 	cmocka_set_message_output(CM_OUTPUT_TAP);
 	return cmocka_run_group_tests_name("wal", tests, NULL, NULL);
