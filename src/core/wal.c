@@ -289,3 +289,27 @@ bool wal_index_parse(const uint8_t copy[WAL_INDEX_HEADER_BYTES], struct wal_inde
 	*ret = x;
 	return true;
 }
+
+static void put_host32(uint8_t *p, uint32_t v)
+{
+	memcpy(p, &v, sizeof v);
+}
+
+void wal_index_write(uint8_t out[WAL_INDEX_HEADER_BYTES], const struct wal_index *h)
+{
+	uint16_t size = h->page_bytes == PAGE_BYTES_MAX ? 1 : (uint16_t)h->page_bytes;
+	put_host32(out, WAL_VERSION);
+	put_host32(out + 4, 0);
+	put_host32(out + 8, h->change);
+	out[12] = 1;
+	out[13] = h->big_endian;
+	memcpy(out + 14, &size, sizeof size);
+	put_host32(out + 16, h->mx_frame);
+	put_host32(out + 20, h->pages);
+	put_host32(out + 24, h->frame_sum.s0);
+	put_host32(out + 28, h->frame_sum.s1);
+	memcpy(out + 32, h->salt, sizeof h->salt);
+	struct wal_sum sum = wal_checksum((struct wal_sum){ 0, 0 }, HOST_BIG_ENDIAN, out, 40);
+	put_host32(out + 40, sum.s0);
+	put_host32(out + 44, sum.s1);
+}

@@ -117,5 +117,7 @@ struct wal_index {
 
 /* Parses one 48-byte copy; false unless initialised, of the known version and with the right checksum. */
 bool wal_index_parse(const uint8_t copy[WAL_INDEX_HEADER_BYTES], struct wal_index *ret);
+/* Writes one copy with its checksum, as SQLite would. */
+void wal_index_write(uint8_t out[WAL_INDEX_HEADER_BYTES], const struct wal_index *h);
 
 #endif

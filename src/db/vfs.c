@@ -17,6 +17,7 @@ struct vfs_file {
 	sqlite3_file base;
 	unsigned shared;       /* bit n: lock n of the shared index is held shared */
 	bool keeps_checkpoint; /* taken by us, not yet met by SQLite */
+	bool keeps_write;      /* taken by us, never given to SQLite */
 	sqlite3_file *real;
 };
 
@@ -116,6 +117,8 @@ static int x_shm_lock(sqlite3_file *f, int ofs, int n, int flags)
 		v->keeps_checkpoint = false; /* from here on it is SQLite's, and SQLite's unlock ends it */
 		return SQLITE_OK;
 	}
+	if (v->keeps_write && ofs == SHM_WRITE && n == 1)
+		return SQLITE_OK;
 	int rc = v->real->pMethods->xShmLock(v->real, ofs, n, flags);
 	if (rc != SQLITE_OK || !(flags & SQLITE_SHM_SHARED))
 		return rc;
@@ -345,6 +348,23 @@ void vfs_drop_write(sqlite3_file *file)
 {
 	sqlite3_file *real = real_of(file);
 	real->pMethods->xShmLock(real, SHM_WRITE, 1, SQLITE_SHM_UNLOCK | SQLITE_SHM_EXCLUSIVE);
+}
+
+bool vfs_keep_write(sqlite3_file *file)
+{
+	struct vfs_file *v = (struct vfs_file *)(void *)file;
+	int flags = SQLITE_SHM_LOCK | SQLITE_SHM_EXCLUSIVE;
+	if (!v->keeps_write)
+		v->keeps_write = v->real->pMethods->xShmLock(v->real, SHM_WRITE, 1, flags) == SQLITE_OK;
+	return v->keeps_write;
+}
+
+void vfs_let_write(sqlite3_file *file)
+{
+	struct vfs_file *v = (struct vfs_file *)(void *)file;
+	if (v->keeps_write)
+		v->real->pMethods->xShmLock(v->real, SHM_WRITE, 1, SQLITE_SHM_UNLOCK | SQLITE_SHM_EXCLUSIVE);
+	v->keeps_write = false;
 }
 
 int vfs_read_slot(sqlite3_file *file)

@@ -39,5 +39,10 @@ void vfs_drop_checkpoint(sqlite3_file *file); /* if it is still kept */
  * meanwhile. */
 bool vfs_take_write(sqlite3_file *file);
 void vfs_drop_write(sqlite3_file *file);
+/* Takes the write lock of the shared index through this file and keeps it: whatever SQLite does on the same
+ * connection (a checkpoint, a recovery) finds it taken and leaves it so, and nobody else writes. false:
+ * somebody else has it. Must be dropped before the connection is closed. */
+bool vfs_keep_write(sqlite3_file *file);
+void vfs_let_write(sqlite3_file *file); /* if it is kept */
 
 #endif

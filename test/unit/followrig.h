@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A source database, written by real SQLite in another process, and a follower of it in this one. The source's
+ * WAL is read as capture would read it: what its checksum chain proves, through the last commit. What readers
+ * see on either side is compared in other processes: wb_image() hashes every page that a connection sees. */
+#ifndef WB_TEST_FOLLOWRIG_H
+#define WB_TEST_FOLLOWRIG_H
+
+#include "world.h"
+
+#include <xxhash.h>
+
+#include "db/follow.h"
+
+/* ---- SQL functions of peers ---- */
+
+static void sql_image(sqlite3_context *ctx, int n, sqlite3_value **v)
+{
+	char text[64];
+	sqlite3_int64 size = 0;
+	(void)n;
+	(void)v;
+	uint8_t *p = sqlite3_serialize(sqlite3_context_db_handle(ctx), "main", &size, 0);
+	snprintf(text, sizeof text, "%lld:%016llx", (long long)size,
+		 p ? (unsigned long long)XXH64(p, (size_t)size, 0) : 0ull);
+	sqlite3_free(p);
+	sqlite3_result_text(ctx, text, -1, SQLITE_TRANSIENT);
+}
+
+/* The next link of the chain in the data. */
+static void sql_link(sqlite3_context *ctx, int n, sqlite3_value **v)
+{
+	sqlite3_int64 in[2] = { sqlite3_value_int64(v[0]), sqlite3_value_int64(v[1]) };
+	(void)n;
+	sqlite3_result_int64(ctx, (sqlite3_int64)XXH64(in, sizeof in, 1));
+}
+
+static int add_functions(sqlite3 *db, char **why, const struct sqlite3_api_routines *api)
+{
+	(void)why;
+	(void)api;
+	sqlite3_create_function(db, "wb_image", 0, SQLITE_UTF8, NULL, sql_image, NULL, NULL);
+	return sqlite3_create_function(db, "wb_link", 2, SQLITE_UTF8, NULL, sql_link, NULL, NULL);
+}
+
+HELPER void followrig_functions(void)
+{
+	sqlite3_auto_extension((void (*)(void))add_functions);
+}
+
+/* ---- the source ---- */
+
+struct source {
+	char path[PATH_BYTES];
+	struct peer p;
+	struct generation generation;
+	uint64_t index;
+	struct wal_chain chain; /* what was shipped */
+};
+
+/* The state of the source at any commit: rows 1…seq of `link`, each following from the one before; what is in
+ * `account` sums up to nothing; `state` names the last seq. */
+HELPER void source_begin(struct source *s, const char *name, int page_bytes, const char *pragma)
+{
+	*s = (struct source){ .generation = generation_from(0x1234567800000000ull + (unsigned)page_bytes) };
+	snprintf(s->path, sizeof s->path, "%s", at("%s", name));
+	s->p = peer_open(s->path);
+	peer_do(&s->p, "PRAGMA page_size=%d", page_bytes);
+	peer_do(&s->p, "%s", pragma);
+	peer_do(&s->p, "PRAGMA journal_mode=wal");
+	peer_do(&s->p, "PRAGMA wal_autocheckpoint=0; PRAGMA synchronous=OFF");
+	peer_do(&s->p, "BEGIN; CREATE TABLE link(seq INTEGER PRIMARY KEY, h INTEGER, pad BLOB);"
+		       "CREATE TABLE account(id INTEGER PRIMARY KEY, v INTEGER, pad BLOB);"
+		       "CREATE INDEX account_v ON account(v); CREATE TABLE state(seq INTEGER);"
+		       "INSERT INTO state VALUES(1); INSERT INTO link VALUES(1, 7, NULL);"
+		       "WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM c WHERE i<50)"
+		       "INSERT INTO account SELECT i, 0, randomblob(40) FROM c; COMMIT");
+	peer_do(&s->p, "PRAGMA wal_checkpoint(TRUNCATE)");
+}
+
+/* One transaction, some `bytes` large. */
+HELPER void source_commit(struct source *s, int bytes)
+{
+	peer_do(&s->p,
+		"BEGIN IMMEDIATE; UPDATE state SET seq=seq+1;"
+		"INSERT INTO link SELECT s.seq, wb_link(s.seq, l.h), randomblob(%d) FROM state s, link l WHERE "
+		"l.seq=s.seq-1;"
+		"UPDATE account SET v=v+(SELECT seq FROM state)*(1-2*(id&1)), pad=randomblob(40) WHERE id IN "
+		"(SELECT 1+2*(seq%%25) FROM state UNION ALL SELECT 2+2*(seq%%25) FROM state);"
+		"COMMIT",
+		bytes);
+}
+
+HELPER void source_restart(struct source *s, const char *mode)
+{
+	assert_int_equal(peer_do(&s->p, "PRAGMA wal_checkpoint(%s)", mode)[0], '0');
+}
+
+struct until_commit {
+	size_t bytes, committed;
+	uint32_t page_bytes;
+};
+
+static int note_commit(void *arg, const struct wal_frame *f, uint64_t offset)
+{
+	struct until_commit *u = arg;
+	(void)offset;
+	u->bytes += wal_frame_bytes(u->page_bytes);
+	if (f->commit_pages)
+		u->committed = u->bytes;
+	return 0;
+}
+
+/* What is new in the WAL, as a plain segment. false: nothing. */
+HELPER bool source_segment(struct source *s, struct position *from, struct dyn *plain)
+{
+	char path[PATH_BYTES + 8];
+	struct wal_header h;
+	size_t done;
+	snprintf(path, sizeof path, "%s-wal", s->path);
+	struct dyn wal = slurp(path);
+	bool some = wal_header_parse((struct span){ wal.p, wal.len }, &h) == WAL_OK;
+	bool fresh = some && (s->chain.offset == 0 || memcmp(h.salt, s->chain.salt, 8) != 0);
+	if (fresh) {
+		s->index += s->chain.offset != 0;
+		s->chain = wal_chain_start(&h);
+	}
+	*from = (struct position){ s->index, fresh ? 0 : s->chain.offset };
+	*plain = DYN_INIT((size_t)1 << 30);
+	if (some) {
+		struct wal_chain c = s->chain;
+		struct until_commit u = { .page_bytes = h.page_bytes };
+		struct span in = { wal.p + c.offset, wal.len - (size_t)c.offset };
+		wal_chain_run(&c, in, note_commit, &u, &done);
+		in.n = u.committed;
+		wal_chain_run(&s->chain, in, NULL, NULL, &done);
+		size_t head = fresh ? WAL_HEADER_BYTES : 0;
+		assert_int_equal(dyn_add(plain, in.p - head, in.n + head), 0);
+	}
+	dyn_free(&wal);
+	return plain->len > 0;
+}
+
+/* ---- the follower ---- */
+
+struct followed {
+	char path[PATH_BYTES], meta[PATH_BYTES];
+	struct follow f;
+	struct err e;
+};
+
+HELPER struct follow_options followed_options(struct followed *d)
+{
+	return (struct follow_options){ .path = d->path, .meta_dir = d->meta, .owner = OWNER_PRIVATE };
+}
+
+HELPER enum follow_result followed_open(struct followed *d, const char *name)
+{
+	*d = (struct followed){ .e = ERR_INIT };
+	snprintf(d->path, sizeof d->path, "%s", at("%s", name));
+	snprintf(d->meta, sizeof d->meta, "%.4000s-meta", d->path);
+	struct follow_options o = followed_options(d);
+	return follow_open(&d->f, &o, &d->e);
+}
+
+/* A new process on the same files, the old one killed or ended. */
+HELPER enum follow_result followed_again(struct followed *d, bool killed)
+{
+	struct follow_options o = followed_options(d);
+	if (killed)
+		d->f.known = false; /* nothing is synced */
+	follow_close(&d->f);
+	return follow_open(&d->f, &o, &d->e);
+}
+
+#define follow_ok(call)                                                                                        \
+	do {                                                                                                   \
+		enum follow_result rc_ = (call);                                                               \
+		if (rc_ != FOLLOW_OK)                                                                          \
+			fail_msg("%s: %d: %s", #call, rc_, d->e.text);                                         \
+	} while (0)
+
+/* The database file of the source as it is in the file: its state at the start of the WAL. */
+HELPER enum follow_result followed_snapshot_bytes(struct followed *d, const char *path, size_t piece)
+{
+	struct dyn db = slurp(path);
+	enum follow_result rc = FOLLOW_OK;
+	for (size_t i = 0; rc == FOLLOW_OK && i < db.len; i += piece) {
+		size_t n = db.len - i < piece ? db.len - i : piece;
+		rc = follow_content_bytes(&d->f, (struct span){ db.p + i, n }, &d->e);
+	}
+	dyn_free(&db);
+	return rc == FOLLOW_OK ? follow_content_end(&d->f, &d->e) : rc;
+}
+
+HELPER void followed_content(struct followed *d, struct source *s)
+{
+	s->chain = (struct wal_chain){ .offset = 0 };
+	follow_ok(follow_content_begin(&d->f, &s->generation, s->index, 0, &d->e));
+	follow_ok(followed_snapshot_bytes(d, s->path, 10007));
+}
+
+HELPER enum follow_result followed_ship(struct followed *d, struct source *s, bool merge)
+{
+	struct position from;
+	struct dyn plain;
+	enum follow_result rc = FOLLOW_OK;
+	if (source_segment(s, &from, &plain))
+		rc = follow_segment(&d->f, &s->generation, from, (struct span){ plain.p, plain.len }, merge,
+				    &d->e);
+	dyn_free(&plain);
+	return rc;
+}
+
+HELPER void assert_same(struct followed *d, struct source *s)
+{
+	char want[LINE_BYTES];
+	snprintf(want, sizeof want, "%s", peer_do(&s->p, "SELECT wb_image()"));
+	struct peer r = peer_open(d->path);
+	assert_string_equal(peer_do(&r, "SELECT wb_image()"), want);
+	peer_close(&r);
+}
+
+HELPER void assert_position(struct followed *d, const struct source *s)
+{
+	struct follow_source now;
+	assert_true(follow_position(&d->f, &now));
+	assert_true(generation_equal(&now.generation, &s->generation));
+	assert_int_equal(now.index, s->index);
+	assert_int_equal(now.chain.offset, s->chain.offset);
+}
+
+#endif
