@@ -94,6 +94,7 @@ enum follow_result follow_attach(struct follow *f, struct err *e)
 	}
 	conn_shm_path(&f->conn, path);
 	f->shm_inode = inode_of(path);
+	f->wal_inode = inode_of(conn_wal_path(&f->conn));
 	f->inode = inode_of(f->o.path);
 	f->next_restart_bytes = f->o.log_limit_bytes;
 	txn_reset(f);
@@ -284,5 +285,7 @@ bool follow_moved(struct follow *f)
 	if (!conn_is_open(&f->conn))
 		return false;
 	conn_shm_path(&f->conn, path);
-	return conn_moved(&f->conn) || inode_of(path) != f->shm_inode;
+	/* SQLite itself can only tell whether the database file has moved. */
+	return inode_of(f->o.path) != f->inode || inode_of(path) != f->shm_inode ||
+	       inode_of(conn_wal_path(&f->conn)) != f->wal_inode;
 }

@@ -37,7 +37,7 @@ struct follow_options {
 	bool adopt;		     /* take over a database that no follower has written before */
 	uint64_t log_limit_bytes;    /* of the WAL, from where on it is begun anew; 0: 4 MiB */
 	uint64_t log_cap_bytes;	     /* at which applying waits; 0: 1 GiB. A change of content may pass it */
-	int64_t pause_us;	     /* publishing rests at most this long, so that readers go; 0: 10 ms */
+	int64_t pause_us;	     /* publishing rests this long at first, so that readers go; 0: 10 ms */
 };
 
 struct follow_counts {
@@ -68,8 +68,8 @@ struct follow {
 	struct follow_place_file place;
 	struct conn conn;
 	struct walindex index;
-	int shm_fd; /* for F_GETLK only: opened after SQLite's, closed after it */
-	uint64_t shm_inode, inode;
+	int shm_fd;			      /* for F_GETLK only: opened after SQLite's, closed after it */
+	uint64_t inode, wal_inode, shm_inode; /* of what we have open */
 
 	struct wal_index live; /* the header of the shared index as we left it */
 	uint8_t raw[WAL_INDEX_HEADER_BYTES];
@@ -89,6 +89,7 @@ struct follow {
 
 	struct follow_content content;
 	uint64_t next_restart_bytes; /* of the WAL: when to try again to begin it anew */
+	unsigned failed_restarts;    /* since the last good one */
 	uint32_t checkpoint_seq;
 	char why[256]; /* the reader that keeps the WAL from being begun anew, "" if none */
 	struct follow_counts n;
@@ -146,8 +147,9 @@ enum follow_result follow_pages_begin(struct follow *f, const struct generation 
 				      uint64_t until, uint32_t pages, struct err *e);
 enum follow_result follow_page(struct follow *f, uint32_t pgno, const uint8_t *page, struct err *e);
 
-/* Begins our WAL anew when it is over its limit: copies it into the database file and waits up to pause_us for
- * readers. follow_segment does it by itself. FOLLOW_AGAIN: readers are in the way (f->why names one). */
+/* Begins our WAL anew when it is over its limit: copies it into the database file and waits some
+ * milliseconds for readers. follow_segment does it by itself. FOLLOW_AGAIN: readers are in the way (f->why
+ * names one). */
 enum follow_result follow_restart_log(struct follow *f, struct err *e);
 uint64_t follow_log_bytes(const struct follow *f);
 

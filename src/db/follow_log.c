@@ -10,6 +10,9 @@
  * With readers that overlap without a pause there is no such moment, because every publication gives new
  * readers a snapshot of their own. So publishing rests for some milliseconds, and it is tried again and again:
  * once everything is copied, new readers begin on slot 0, which does not hold the WAL, and the old ones go.
+ * That takes at most twice as long as the longest read, which we do not know: the rest begins with pause_us and
+ * doubles with each failure, while the next try waits until the log has grown by half. So readers of up to half
+ * a second cost a log of some ten times its limit, not an endless one.
  *
  * Failure modes: a reader that does not end. Then the log grows and the next try comes when it has grown by
  * half; at the cap applying waits (FOLLOW_FULL). The process that holds the slot is named: a lock of another
@@ -27,7 +30,7 @@
 #include "base/log.h"
 #include "db/vfs.h"
 
-enum { SHM_LOCK_OFFSET = 120, SLOTS = 5, TRY_AGAIN_US = 300 };
+enum { SHM_LOCK_OFFSET = 120, SLOTS = 5, TRY_AGAIN_US = 300, PAUSE_MAX_US = 1000000, FAILED_MAX = 16 };
 
 uint64_t follow_log_bytes(const struct follow *f)
 {
@@ -114,6 +117,7 @@ static enum follow_result take_empty_log(struct follow *f, struct err *e)
 	f->live = h;
 	f->n.restarts++;
 	f->why[0] = 0;
+	f->failed_restarts = 0;
 	f->next_restart_bytes = f->o.log_limit_bytes;
 	txn_reset(f);
 	return txn_anchor(f, e);
@@ -139,9 +143,11 @@ enum follow_result follow_restart_log(struct follow *f, struct err *e)
 		return FOLLOW_AGAIN;
 	}
 	f->n.pauses++;
-	int rc = try_for(f, SQLITE_CHECKPOINT_TRUNCATE, f->o.pause_us);
+	int64_t pause_us = f->o.pause_us << f->failed_restarts;
+	int rc = try_for(f, SQLITE_CHECKPOINT_TRUNCATE, pause_us < PAUSE_MAX_US ? pause_us : PAUSE_MAX_US);
 	if (rc == SQLITE_OK)
 		return take_empty_log(f, e);
+	f->failed_restarts += f->failed_restarts < FAILED_MAX;
 	uint64_t bytes = follow_log_bytes(f), more = bytes / 2;
 	f->next_restart_bytes = bytes + (more > f->o.log_limit_bytes ? more : f->o.log_limit_bytes);
 	if (f->next_restart_bytes > f->o.log_cap_bytes && bytes < f->o.log_cap_bytes)

@@ -48,6 +48,160 @@ HELPER void followrig_functions(void)
 	sqlite3_auto_extension((void (*)(void))add_functions);
 }
 
+/* ---- readers ---- */
+
+/* `PROGRAM reader PATH rw|ro MMAP_BYTES HOLD_US REOPEN`: reads until its standard input ends, then says how
+ * often, or what was wrong. Every transaction must see one state (source_begin tells which those are), the same
+ * at its end as at its start, and never an older one than the transaction before in the same connection. */
+struct reading {
+	sqlite3 *db;
+	sqlite3_int64 seq;
+	long n, busy;
+};
+
+static int reader_int(sqlite3 *db, const char *sql, sqlite3_int64 *ret)
+{
+	sqlite3_stmt *st = NULL;
+	int rc = sqlite3_prepare_v2(db, sql, -1, &st, NULL);
+	if (rc != SQLITE_OK)
+		return rc;
+	rc = sqlite3_step(st);
+	if (rc == SQLITE_ROW)
+		*ret = sqlite3_column_int64(st, 0);
+	int done = sqlite3_finalize(st);
+	return rc == SQLITE_ROW ? SQLITE_OK : rc == SQLITE_DONE ? SQLITE_ERROR : done;
+}
+
+static const char *reader_look(struct reading *r, int hold_us, int *rc)
+{
+	sqlite3_int64 seq, again, v;
+	if ((*rc = sqlite3_exec(r->db, "BEGIN", NULL, NULL, NULL)) != SQLITE_OK ||
+	    (*rc = reader_int(r->db, "SELECT seq FROM state", &seq)) != SQLITE_OK)
+		return "begin";
+	if (seq < r->seq)
+		return "older than before";
+	if ((*rc = reader_int(r->db, "SELECT count(*)=max(seq) AND max(seq)=(SELECT seq FROM state) FROM link",
+			      &v)) != SQLITE_OK ||
+	    !v)
+		return "rows of link";
+	if ((*rc = reader_int(
+		     r->db,
+		     "SELECT count(*) FROM link a JOIN link b ON b.seq=a.seq+1 WHERE b.h<>wb_link(b.seq,a.h) "
+		     "AND a.seq>(SELECT seq-20 FROM state)",
+		     &v)) != SQLITE_OK ||
+	    v)
+		return "chain of link";
+	if ((*rc = reader_int(r->db, "SELECT sum(v) FROM account", &v)) != SQLITE_OK || v)
+		return "sum of account";
+	if (hold_us)
+		usleep((unsigned)hold_us);
+	if (r->n % 16 == 0 &&
+	    ((*rc = reader_int(r->db, "SELECT integrity_check='ok' FROM pragma_integrity_check", &v)) !=
+		     SQLITE_OK ||
+	     !v))
+		return "integrity_check";
+	if ((*rc = reader_int(r->db, "SELECT seq FROM state", &again)) != SQLITE_OK || again != seq)
+		return "another state inside one transaction";
+	r->seq = seq;
+	*rc = sqlite3_exec(r->db, "COMMIT", NULL, NULL, NULL);
+	return *rc == SQLITE_OK ? NULL : "commit";
+}
+
+static int reader_open(struct reading *r, char **argv)
+{
+	char sql[64];
+	int ro = strcmp(argv[3], "ro") == 0;
+	r->seq = 0;
+	int rc = sqlite3_open_v2(argv[2], &r->db, ro ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE, NULL);
+	snprintf(sql, sizeof sql, "PRAGMA mmap_size=%s", argv[4]);
+	return rc == SQLITE_OK ? sqlite3_exec(r->db, sql, NULL, NULL, NULL) : rc;
+}
+
+HELPER int reader_main(char **argv)
+{
+	struct reading r = { .n = 0 };
+	int rc = reader_open(&r, argv);
+	const char *bad = rc == SQLITE_OK ? NULL : "open";
+	while (!bad && (r.n == r.busy || !peer_told())) {
+		bad = reader_look(&r, atoi(argv[5]), &rc);
+		if (bad && (rc & 0xff) == SQLITE_BUSY) {
+			bad = NULL;
+			r.busy++;
+			sqlite3_exec(r.db, "ROLLBACK", NULL, NULL, NULL);
+		}
+		r.n++;
+		if (!bad && atoi(argv[6])) {
+			sqlite3_close(r.db);
+			rc = reader_open(&r, argv);
+			bad = rc == SQLITE_OK || (rc & 0xff) == SQLITE_BUSY ? NULL : "open";
+		}
+	}
+	if (bad)
+		peer_say("err %s: %s (%d), after %ld reads, seq %lld", bad, sqlite3_errmsg(r.db), rc, r.n,
+			 (long long)r.seq);
+	else
+		peer_say("ok %ld %ld", r.n, r.busy);
+	sqlite3_close(r.db);
+	return 0;
+}
+
+HELPER struct peer reader_start(const char *path, const char *how, long mmap_bytes, int hold_us, bool reopen)
+{
+	char mmap[32], hold[32];
+	snprintf(mmap, sizeof mmap, "%ld", mmap_bytes);
+	snprintf(hold, sizeof hold, "%d", hold_us);
+	const char *args[] = { "reader", path, how, mmap, hold, reopen ? "1" : "0", NULL };
+	return peer_start_as(args);
+}
+
+/* The same with Python's SQLite, which may be another version. */
+static const char python_reader[] =
+	"import sqlite3,sys,select\n"
+	"c=sqlite3.connect(sys.argv[1],isolation_level=None,timeout=0);n=busy=last=0;bad=None\n"
+	"def one(q): return c.execute(q).fetchone()[0]\n"
+	"while not bad and (n==busy or not select.select([sys.stdin],[],[],0)[0]):\n"
+	"  n+=1\n"
+	"  try:\n"
+	"    c.execute('BEGIN'); s=one('SELECT seq FROM state')\n"
+	"    if s<last: bad='older'\n"
+	"    if one('SELECT count(*) FROM link')!=s or one('SELECT max(seq) FROM link')!=s: bad='link'\n"
+	"    if one('SELECT sum(v) FROM account')!=0: bad='sum'\n"
+	"    if n%16==0 and one('PRAGMA integrity_check')!='ok': bad='integrity'\n"
+	"    last=s; c.execute('COMMIT')\n"
+	"  except sqlite3.OperationalError as e:\n"
+	"    if 'locked' not in str(e): bad=str(e)\n"
+	"    busy+=1\n"
+	"    if c.in_transaction: c.execute('ROLLBACK')\n"
+	"  except Exception as e: bad=repr(e)\n"
+	"print('err '+bad if bad else 'ok %d %d'%(n,busy),flush=True)\n";
+
+HELPER struct peer reader_start_python(const char *path)
+{
+	const char *args[] = { "python", path, NULL };
+	return peer_start_as(args);
+}
+
+HELPER int python_main(char **argv)
+{
+	execlp("python3", "python3", "-c", python_reader, argv[2], (char *)NULL);
+	return 127;
+}
+
+/* How many transactions it read; anything wrong fails the test. */
+HELPER long reader_stop(struct peer *p)
+{
+	long n = 0, busy = 0;
+	close(p->to);
+	p->to = -1;
+	const char *answer = peer_hear(p);
+	if (sscanf(answer, "ok %ld %ld", &n, &busy) != 2)
+		fail_msg("a reader: %s", answer);
+	if (getenv("WALBROOK_TEST_LOG"))
+		fprintf(stderr, "# %ld reads, %ld busy\n", n, busy);
+	peer_reap(p);
+	return n - busy;
+}
+
 /* ---- the source ---- */
 
 struct source {
@@ -180,7 +334,7 @@ HELPER enum follow_result followed_again(struct followed *d, bool killed)
 			fail_msg("%s: %d: %s", #call, rc_, d->e.text);                                         \
 	} while (0)
 
-/* The database file of the source as it is in the file: its state at the start of the WAL. */
+/* The database file of the source: its state at the start of the WAL, which begins anew here. */
 HELPER enum follow_result followed_snapshot_bytes(struct followed *d, const char *path, size_t piece)
 {
 	struct dyn db = slurp(path);
@@ -195,6 +349,8 @@ HELPER enum follow_result followed_snapshot_bytes(struct followed *d, const char
 
 HELPER void followed_content(struct followed *d, struct source *s)
 {
+	source_restart(s, "TRUNCATE");
+	s->index += s->chain.offset != 0;
 	s->chain = (struct wal_chain){ .offset = 0 };
 	follow_ok(follow_content_begin(&d->f, &s->generation, s->index, 0, &d->e));
 	follow_ok(followed_snapshot_bytes(d, s->path, 10007));

@@ -401,7 +401,8 @@ struct peer {
 	int to, from;
 };
 
-HELPER struct peer peer_start(void)
+/* This program, run again with other arguments (NULL at the end). */
+HELPER struct peer peer_start_as(const char *const *args)
 {
 	int in[2], out[2];
 	char exe[PATH_BYTES];
@@ -414,13 +415,22 @@ HELPER struct peer peer_start(void)
 	if (p.pid == 0) {
 		dup2(in[0], 0);
 		dup2(out[1], 1);
-		execl(exe, exe, "peer", (char *)NULL);
+		char *argv[10] = { exe };
+		for (int i = 0; i < 8 && args[i]; i++)
+			argv[i + 1] = strdup(args[i]);
+		execv(exe, argv);
 		_exit(127);
 	}
 	close(in[0]);
 	close(out[1]);
 	signal(SIGPIPE, SIG_IGN);
 	return p;
+}
+
+HELPER struct peer peer_start(void)
+{
+	const char *args[] = { "peer", NULL };
+	return peer_start_as(args);
 }
 
 HELPER void peer_tell(struct peer *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
