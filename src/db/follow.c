@@ -17,6 +17,7 @@
 #include "db/follow_parts.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -147,6 +148,19 @@ static bool is_there(const char *path)
 	return stat(path, &st) == 0 && st.st_size > 0;
 }
 
+/* What is there is no database, or not one in WAL mode. Nothing of it may be open in this process. */
+static bool is_other_kind(const char *path)
+{
+	uint8_t head[20];
+	struct err ignored;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : file_pread_full(fd, path, head, sizeof head, 0, &ignored);
+	if (fd >= 0)
+		close(fd);
+	return n >= 0 && (n < (ssize_t)sizeof head || memcmp(head, "SQLite format 3", 16) != 0 ||
+			  head[18] != 2 || head[19] != 2);
+}
+
 static enum follow_result attach_and_know(struct follow *f, const struct follow_place *p, struct err *e)
 {
 	f->lost = false;
@@ -157,7 +171,9 @@ static enum follow_result attach_and_know(struct follow *f, const struct follow_
 	enum follow_result rc = follow_attach(f, e);
 	if (rc == FOLLOW_AGAIN)
 		f->lost = true;
-	if (rc == FOLLOW_AGAIN || (rc == FOLLOW_FAIL && e->kind != ERR_DAMAGED && e->kind != ERR_FAIL))
+	if (rc == FOLLOW_FAIL && e->kind != ERR_DAMAGED && !is_other_kind(f->o.path))
+		return rc;
+	if (rc == FOLLOW_AGAIN)
 		return rc;
 	if (rc == FOLLOW_FAIL) {
 		err_wrap(e, "a new file will take its place");
