@@ -339,6 +339,21 @@ class Bench:
             row("WAL a second", "%.0f MB/s" % statistics.fmean(rate), "%.0f MB/s" % (
                 made["wal_bytes"] / 1e6 / statistics.fmean(other)), None, ">= 300 MB/s", min(rate) >= 300)
 
+    def part_follow(self):
+        rounds, mb = (3, 40) if self.quick else (8, 100)
+        head("a follower as fast as it can, against SQLite writing the same transactions (%d rounds of %d MB)"
+             % (rounds, mb))
+        for pages in (1, 10, 100, 1000):
+            lines = [pairs(tool("follow", self.fresh(), PAGE, pages, mb)) for _ in range(rounds)]
+            sqlite = [x["sqlite_secs"] for x in lines]
+            for title, key in (("published one by one", "follow_secs"), ("a WAL in one step", "merged_secs")):
+                ours = [x[key] for x in lines]
+                triple = ratio_interval(sqlite, ours)
+                rates = ["%.0f MB/s" % statistics.fmean([x["frames"] * PAGE / 1e6 / t for x, t in zip(lines, times)])
+                         for times in (ours, sqlite)]
+                row("%d page%s a transaction, %s" % (pages, "s"[pages == 1:], title), rates[0], rates[1], triple,
+                    ">= 0.60", triple[0] >= 0.6)
+
     def databases(self, n):
         work, dbs = self.fresh(), []
         for i in range(n):
@@ -480,7 +495,7 @@ def facts(work):
 def main(argv):
     quick = "quick" in argv
     names = [n[5:] for n in dir(Bench) if n.startswith("part_")]
-    order = ["throughput", "rate", "latency", "compress", "snapshot", "wal", "memory", "idle", "start", "checkpoints"]
+    order = ["throughput", "rate", "latency", "compress", "snapshot", "wal", "follow", "memory", "idle", "start", "checkpoints"]
     assert sorted(names) == sorted(order)
     wanted = [a for a in argv if a not in ("quick", "full")]
     if wanted == ["list"]:
