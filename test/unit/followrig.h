@@ -181,6 +181,27 @@ HELPER struct peer reader_start_python(const char *path)
 	return peer_start_as(args);
 }
 
+/* Programs like test/tools/oldreader.c, with other versions of SQLite: WALBROOK_TEST_READERS, paths with colons
+ * in between. How many were started, at most `max`. */
+HELPER int readers_of_other_versions(struct peer *to, int max, const char *path)
+{
+	const char *env = getenv("WALBROOK_TEST_READERS");
+	char list[LINE_BYTES], *save = NULL;
+	int n = 0;
+	snprintf(list, sizeof list, "%s", env ? env : "");
+	for (char *one = strtok_r(list, ":", &save); one && n < max; one = strtok_r(NULL, ":", &save)) {
+		const char *args[] = { "program", one, path, NULL };
+		to[n++] = peer_start_as(args);
+	}
+	return n;
+}
+
+HELPER int program_main(char **argv)
+{
+	execl(argv[2], argv[2], argv[3], (char *)NULL);
+	return 127;
+}
+
 HELPER int python_main(char **argv)
 {
 	execlp("python3", "python3", "-c", python_reader, argv[2], (char *)NULL);

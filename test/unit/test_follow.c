@@ -164,7 +164,8 @@ static void storm(const char *name, int page_bytes, const char *pragma, int step
 {
 	struct source s;
 	struct followed followed, *d = &followed;
-	struct peer readers[6];
+	struct peer readers[10];
+	int readers_n = 6;
 	char src[64];
 	snprintf(src, sizeof src, "%s-src", name);
 	source_begin(&s, src, page_bytes, pragma);
@@ -177,6 +178,7 @@ static void storm(const char *name, int page_bytes, const char *pragma, int step
 	readers[3] = reader_start(d->path, "rw", 0, 1000, true);
 	readers[4] = reader_start(d->path, "ro", 0, 100, true);
 	readers[5] = reader_start_python(d->path);
+	readers_n += readers_of_other_versions(readers + 6, 4, d->path);
 	for (int i = 0; i < steps; i++) {
 		step(&s, i);
 		if (i % 3 == 0)
@@ -189,7 +191,7 @@ static void storm(const char *name, int page_bytes, const char *pragma, int step
 	}
 	follow_ok(followed_ship(d, &s, false));
 	assert_same(d, &s);
-	for (int i = 0; i < 6; i++)
+	for (int i = 0; i < readers_n; i++)
 		assert_true(reader_stop(&readers[i]) > 0);
 	assert_true(d->f.n.restarts > 0);
 	follow_close(&d->f);
@@ -635,6 +637,8 @@ int main(int argc, char **argv)
 		return reader_main(argv);
 	if (argc == 3 && strcmp(argv[1], "python") == 0)
 		return python_main(argv);
+	if (argc == 4 && strcmp(argv[1], "program") == 0)
+		return program_main(argv);
 	if (argc == 2)
 		cmocka_set_test_filter(argv[1]);
 	const struct CMUnitTest tests[] = {

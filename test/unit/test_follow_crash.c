@@ -357,6 +357,13 @@ static void make_job(struct job *j, const char *name, int page_bytes)
 	add_segment(j, 100);
 }
 
+static void free_job(struct job *j)
+{
+	for (int i = 0; i < j->n; i++)
+		dyn_free(&j->items[i].bytes);
+	peer_close(&j->s.p);
+}
+
 static void every_point(enum what what, int done, bool with_reader)
 {
 	struct job j;
@@ -389,7 +396,7 @@ static void every_point(enum what what, int done, bool with_reader)
 		if (r.pid)
 			peer_close(&r);
 	}
-	peer_close(&j.s.p);
+	free_job(&j);
 }
 
 static void test_killed_at_first(void **state)
@@ -422,18 +429,85 @@ static void test_refused_beside_a_reader(void **state)
 	every_point(REFUSE, 0, true);
 }
 
+/* Killed at any moment, while readers in other processes go on with their connections: they see one state after
+ * another, and recover the index themselves if they must. */
+static void test_killed_under_readers(void **state)
+{
+	(void)state;
+	enum { ROUNDS = 40, READERS = 4 };
+	struct job j = { .n = 0 };
+	struct followed followed, *d = &followed;
+	struct peer readers[READERS];
+	int known = 0, status;
+	source_begin(&j.s, "kills-src", 1024, "PRAGMA auto_vacuum=0");
+	add_content(&j);
+	assert_int_equal(followed_open(d, "kills"), FOLLOW_CONTENT);
+	follow_ok(do_item(d, &j, &j.items[0]));
+	for (int i = 0; i < READERS; i++)
+		readers[i] = reader_start(d->path, i % 2 ? "rw" : "ro", i > 1 ? 1 << 26 : 0, i == 3 ? 3000 : 0,
+					  false);
+	srand(4711);
+	for (int round = 0; round < ROUNDS; round++) {
+		follow_close(&d->f);
+		for (int i = 0; i < j.n; i++)
+			dyn_free(&j.items[i].bytes);
+		/* What the source had at the last position stays valid as the start of what follows. */
+		j.items[0] = (struct item){ .kind = RESTART, .end = { j.s.index, j.s.chain.offset } };
+		j.n = 1;
+		for (int i = 0; i < 6; i++)
+			add_segment(&j, i == 3 ? 40000 : 50);
+		pid_t pid = fork();
+		assert_true(pid >= 0);
+		if (pid == 0) {
+			int nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC);
+			child(d, &j, KILL, -1, nowhere);
+		}
+		usleep((unsigned)(rand() % 12000));
+		kill(pid, SIGKILL);
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		struct follow_options o = followed_options(d);
+		enum follow_result rc = follow_open(&d->f, &o, &d->e);
+		for (int i = 0; i < 1000 && rc == FOLLOW_AGAIN;
+		     i++) { /* a reader recovers the index just now */
+			usleep(1000);
+			rc = follow_open(&d->f, &o, &d->e);
+		}
+		if (rc != FOLLOW_OK && rc != FOLLOW_CONTENT)
+			fail_msg("round %d: %d %s", round, rc, d->e.text);
+		known += rc == FOLLOW_OK;
+		if (rc == FOLLOW_CONTENT) {
+			add_content(&j);
+			follow_ok(do_item(d, &j, &j.items[j.n - 1]));
+			continue;
+		}
+		const char *bad = do_rest(d, &j);
+		if (bad)
+			fail_msg("round %d: %s", round, bad);
+	}
+	assert_same(d, &j.s);
+	for (int i = 0; i < READERS; i++)
+		assert_true(reader_stop(&readers[i]) > 0);
+	assert_true(known > ROUNDS / 2);
+	if (getenv("WALBROOK_TEST_LOG"))
+		fprintf(stderr, "# %d of %d times the position was known\n", known, ROUNDS);
+	follow_close(&d->f);
+	free_job(&j);
+}
+
 int main(int argc, char **argv)
 {
 	followrig_functions();
 	if (argc > 1 && strcmp(argv[1], "peer") == 0)
 		return peer_main();
+	if (argc == 7 && strcmp(argv[1], "reader") == 0)
+		return reader_main(argv);
 	lead_through_points();
 	if (argc == 2)
 		cmocka_set_test_filter(argv[1]);
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_killed_at_first),		cmocka_unit_test(test_killed),
 		cmocka_unit_test(test_killed_beside_a_reader),	cmocka_unit_test(test_refused_at_first),
-		cmocka_unit_test(test_refused_beside_a_reader),
+		cmocka_unit_test(test_refused_beside_a_reader), cmocka_unit_test(test_killed_under_readers),
 	};
 	return cmocka_run_group_tests(tests, world_make, world_drop);
 }
