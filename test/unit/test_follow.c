@@ -41,12 +41,83 @@ static void test_each_transaction(void **state)
 		}
 		assert_same(d, &s);
 		assert_string_equal(peer_do(&r, "PRAGMA integrity_check"), "ok");
+		/* The index is, but for its headers, what SQLite makes of the same WAL. */
+		char copy[PATH_BYTES];
+		snprintf(copy, sizeof copy, "%.4000s-copy", d->path);
+		sh("cp '%s' '%s'; cp '%s-wal' '%s-wal'", d->path, copy, d->path, copy);
+		struct peer recovered = peer_open(copy);
+		peer_do(&recovered, "SELECT seq FROM state");
+		sh("cmp -i 136 '%s-shm' '%s-shm'", d->path, copy);
+		peer_close(&recovered);
 		follow_ok(follow_restart_log(&d->f, &d->e));
 		assert_same(d, &s);
 		peer_close(&r);
 		follow_close(&d->f);
 		peer_close(&s.p);
 	}
+}
+
+/* ---- the index by itself ---- */
+
+enum { BLOCKS = 4, BLOCK = 32768, FRAMES = 4062 + 2 * 4096 + 700 };
+static uint8_t fake_shm[BLOCKS * BLOCK];
+
+static int fake_map(sqlite3_file *f, int region, int size, int extend, void volatile **pp)
+{
+	(void)f;
+	assert_true(region < BLOCKS && size == BLOCK && extend);
+	*pp = fake_shm + (size_t)region * BLOCK;
+	return SQLITE_OK;
+}
+
+static void assert_slots(uint32_t frames)
+{
+	for (int k = 0; k < BLOCKS; k++) {
+		uint32_t before = k ? 4062 + (uint32_t)(k - 1) * 4096 : 0, full = k ? 4096 : 4062, used = 0;
+		for (int i = 0; i < 8192; i++) {
+			uint16_t slot;
+			memcpy(&slot, fake_shm + (size_t)k * BLOCK + 16384 + (size_t)i * 2, 2);
+			used += slot != 0;
+		}
+		uint32_t want = frames <= before ? 0 : frames - before < full ? frames - before : full;
+		if (want > 0)
+			assert_int_equal(used, want);
+	}
+}
+
+/* Beside a plain list: frames of transactions that end, and many more of such that do not, which leave their
+ * entries to those that come after. */
+static void test_index(void **state)
+{
+	(void)state;
+	static uint32_t page_of[FRAMES + 1];
+	const sqlite3_io_methods methods = { .iVersion = 2, .xShmMap = fake_map };
+	sqlite3_file file = { .pMethods = &methods };
+	struct walindex x;
+	struct err e;
+	walindex_init(&x, &file);
+	srand(99);
+	for (uint32_t mx = 0; mx < FRAMES - 4000;) {
+		bool ends = rand() % 2;
+		uint32_t n = ends ? 1 + (uint32_t)rand() % 300 : (uint32_t)rand() % 4000;
+		assert_int_equal(walindex_need(&x, mx + n, &e), 0);
+		for (uint32_t i = 1; i <= n; i++) {
+			uint32_t pgno = 1 + (uint32_t)rand() % 3000 + (ends ? 0 : 2000);
+			walindex_add(&x, mx + i, pgno);
+			page_of[mx + i] = pgno;
+		}
+		mx += ends ? n : 0;
+		if (ends)
+			assert_slots(mx);
+		for (int look = 0; look < 40 && mx > 0; look++) {
+			uint32_t limit = (uint32_t)rand() % (mx + 1), pgno = 1 + (uint32_t)rand() % 5000,
+				 want = limit;
+			while (want > 0 && page_of[want] != pgno)
+				want--;
+			assert_int_equal(walindex_find(&x, limit, pgno), want);
+		}
+	}
+	walindex_fini(&x);
 }
 
 /* ---- the streams of the original ---- */
@@ -642,11 +713,17 @@ int main(int argc, char **argv)
 	if (argc == 2)
 		cmocka_set_test_filter(argv[1]);
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_each_transaction), cmocka_unit_test(test_streams_of_the_original),
-		cmocka_unit_test(test_starts_again),	 cmocka_unit_test(test_broken_streams),
-		cmocka_unit_test(test_big_transactions), cmocka_unit_test(test_local_writers),
-		cmocka_unit_test(test_other_content),	 cmocka_unit_test(test_differing_pages),
-		cmocka_unit_test(test_readers_512),	 cmocka_unit_test(test_readers_4096),
+		cmocka_unit_test(test_index),
+		cmocka_unit_test(test_each_transaction),
+		cmocka_unit_test(test_streams_of_the_original),
+		cmocka_unit_test(test_starts_again),
+		cmocka_unit_test(test_broken_streams),
+		cmocka_unit_test(test_big_transactions),
+		cmocka_unit_test(test_local_writers),
+		cmocka_unit_test(test_other_content),
+		cmocka_unit_test(test_differing_pages),
+		cmocka_unit_test(test_readers_512),
+		cmocka_unit_test(test_readers_4096),
 		cmocka_unit_test(test_readers_65536),
 	};
 	return cmocka_run_group_tests(tests, world_make, world_drop);
