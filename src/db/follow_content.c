@@ -42,6 +42,7 @@ enum {
 	AT_COOKIE = 40,
 	START_BYTES = 8 << 20,
 	SCHEMA_DEPTH = 20,
+	SCHEMA_PAGES = 100000,
 	LOCK_BYTE = 1 << 30, /* SQLite never uses the page that holds it */
 };
 
@@ -81,7 +82,7 @@ static enum follow_result begin(struct follow *f, const struct generation *g, ui
 		return err_set(e, ERR_FAIL, "%s: no memory for a page", f->o.path);
 	}
 	c->mode = CONTENT_UNKNOWN;
-	c->until = until;
+	c->until = until > WAL_HEADER_BYTES ? until : 0;
 	c->source = (struct follow_source){ .generation = *g, .index = index };
 	return FOLLOW_OK;
 }
@@ -349,24 +350,43 @@ enum follow_result follow_content_bytes(struct follow *f, struct span in, struct
 
 /* ---- the end ---- */
 
-/* All pages of the tree of the schema as one hash, overflow pages of very long definitions not counted. */
-static int schema_hash(struct follow *f, uint32_t limit, uint32_t pgno, int depth, uint64_t *h, struct err *e)
+/* The tree of the schema as one hash. Its pages are foreign bytes: a tree that leads in circles ends at the
+ * budget. */
+struct schema {
+	uint64_t hash;
+	uint32_t budget; /* pages that may still be read */
+};
+
+static int schema_page(struct follow *f, uint32_t limit, uint32_t pgno, int depth, struct schema *s,
+		       struct err *e);
+
+/* Cells of an inner page, then the last child. Overflow pages of very long definitions are not looked at. */
+static int schema_children(struct follow *f, uint32_t limit, const uint8_t *page, uint32_t head, int depth,
+			   struct schema *s, struct err *e)
 {
+	uint32_t cells = (uint32_t)page[head + 3] << 8 | page[head + 4];
+	for (uint32_t i = 0; i < cells && head + 14 + 2 * i <= f->page_bytes; i++) {
+		uint32_t at = (uint32_t)page[head + 12 + 2 * i] << 8 | page[head + 13 + 2 * i];
+		if (at + 4 <= f->page_bytes && schema_page(f, limit, get_be32(page + at), depth + 1, s, e) < 0)
+			return -1;
+	}
+	return schema_page(f, limit, get_be32(page + head + 8), depth + 1, s, e);
+}
+
+static int schema_page(struct follow *f, uint32_t limit, uint32_t pgno, int depth, struct schema *s,
+		       struct err *e)
+{
+	enum { INNER = 5 };
+	if (pgno == 0 || depth > SCHEMA_DEPTH || s->budget == 0)
+		return 0;
+	s->budget--;
 	uint8_t *page = malloc(f->page_bytes);
 	int rc = page ? txn_read_page(f, limit, pgno, page, e) : err_set(e, ERR_FAIL, "no memory for a page");
 	uint32_t head = pgno == 1 ? HEAD_BYTES : 0;
 	if (rc == 0)
-		*h = XXH64(page + head, f->page_bytes - head, *h);
-	if (rc == 0 && page[head] == 5 && depth < SCHEMA_DEPTH) { /* inner page: cells, then the last child */
-		uint32_t cells = (uint32_t)page[head + 3] << 8 | page[head + 4];
-		for (uint32_t i = 0; rc == 0 && i < cells && head + 14 + 2 * i <= f->page_bytes; i++) {
-			uint32_t at = (uint32_t)page[head + 12 + 2 * i] << 8 | page[head + 13 + 2 * i];
-			if (at + 4 <= f->page_bytes && get_be32(page + at) > 1)
-				rc = schema_hash(f, limit, get_be32(page + at), depth + 1, h, e);
-		}
-		if (rc == 0 && get_be32(page + head + 8) > 1)
-			rc = schema_hash(f, limit, get_be32(page + head + 8), depth + 1, h, e);
-	}
+		s->hash = XXH64(page + head, f->page_bytes - head, s->hash);
+	if (rc == 0 && page[head] == INNER)
+		rc = schema_children(f, limit, page, head, depth, s, e);
 	free(page);
 	return rc;
 }
@@ -375,7 +395,7 @@ static int schema_hash(struct follow *f, uint32_t limit, uint32_t pgno, int dept
 static int schema_clashes(struct follow *f, struct err *e)
 {
 	struct follow_content *c = &f->content;
-	uint64_t old = 0, new = 0;
+	struct schema old = { .budget = SCHEMA_PAGES }, new = { .budget = SCHEMA_PAGES };
 	uint32_t frames = f->frames;
 	if (f->pages == 0 || txn_flush(f, e) < 0 || txn_read_page(f, f->live.mx_frame, 1, c->carry, e) < 0)
 		return f->pages == 0 ? 0 : -1;
@@ -384,9 +404,9 @@ static int schema_clashes(struct follow *f, struct err *e)
 		return -1;
 	if (get_be32(c->carry + AT_COOKIE) != cookie)
 		return 0;
-	if (schema_hash(f, f->live.mx_frame, 1, 0, &old, e) < 0 || schema_hash(f, frames, 1, 0, &new, e) < 0)
+	if (schema_page(f, f->live.mx_frame, 1, 0, &old, e) < 0 || schema_page(f, frames, 1, 0, &new, e) < 0)
 		return -1;
-	return old != new;
+	return old.hash != new.hash;
 }
 
 static int pages_are_there(struct follow *f, uint32_t pages, struct err *e)
