@@ -177,8 +177,8 @@ int txn_publish(struct follow *f, uint32_t pages, const struct follow_source *to
 			       .pages = pages,
 			       .frame_sum = f->chain.sum };
 	memcpy(h.salt, f->chain.salt, sizeof h.salt);
-	struct follow_place p = { .before = { follow_local_of(&f->live) },
-				  .after = { follow_local_of(&h), *to },
+	struct follow_place p = { .before = { .local = follow_local_of(&f->live) },
+				  .after = { .local = follow_local_of(&h), .source = *to },
 				  .inode = f->inode };
 	if (f->known)
 		p.before.source = f->at;
