@@ -152,8 +152,10 @@ static void arm(enum what what, long at)
 
 enum { ITEMS_MAX = 16 };
 
+enum item_kind { SEGMENT, CONTENT, RESTART };
+
 struct item {
-	enum { SEGMENT, CONTENT, RESTART } kind;
+	enum item_kind kind;
 	struct position from, end; /* the follower is at `end` when the item is done */
 	struct dyn bytes;
 	char image[64]; /* what readers see then */
@@ -165,7 +167,7 @@ struct job {
 	int n;
 };
 
-static struct item *next_item(struct job *j, int kind)
+static struct item *next_item(struct job *j, enum item_kind kind)
 {
 	struct item *i = &j->items[j->n++];
 	assert_true(j->n <= ITEMS_MAX);
