@@ -305,7 +305,9 @@ rm -f "$db-wal" "$db-shm"
 mv "$T/next.db" "$db"
 wait_for 90 replica_has "$T/gone.r" 'SELECT count(*) FROM t' 42
 ok $? "replaced by another file: that one is replicated"
-is "$(generations "$T/gone.r")" 3 "in a new generation"
+# Who looks between the rm and the mv sees a database without its WAL: that can be a generation of its own.
+test "$(generations "$T/gone.r")" -ge 3
+ok $? "in a new generation"
 add "$db" 1
 stop "$PID"
 is "$rc" 0 "stopped with everything shipped"
