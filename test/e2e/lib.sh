@@ -57,6 +57,16 @@ note() {
   printf '%s\n' "$*" | sed 's/^/# /'
 }
 
+# What a run that shows only the results would not: the name of the test, and what the daemon said last.
+tell_why() { # TEST
+  local log
+  log=$(ls -t "$T"/*.log 2>/dev/null | head -n 1)
+  {
+    echo "# failed: ${0##*/} $1"
+    [ -z "$log" ] || tail -n 12 "$log" | cut -c 1-300 | sed 's/^/#   /'
+  } >&2
+}
+
 ok() { # STATUS DESCRIPTION: 0 is good
   local what=${2//#/\\#} # a bare # begins a directive
   tap_n=$((tap_n + 1))
@@ -65,6 +75,7 @@ ok() { # STATUS DESCRIPTION: 0 is good
   else
     tap_failed=$((tap_failed + 1))
     echo "not ok $tap_n - $what"
+    tell_why "$tap_n - $what"
     return 1
   fi
 }
@@ -74,8 +85,9 @@ is() { # GOT WANT DESCRIPTION
     ok 0 "$3"
   else
     ok 1 "$3"
-    note "got:  $1"
-    note "want: $2"
+    note "got:  $1
+want: $2"
+    note "got:  $1" >&2
     return 1
   fi
 }
