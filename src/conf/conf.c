@@ -361,10 +361,26 @@ static int check_places(struct places *s, struct err *e)
 	return check_templates(s, e);
 }
 
+/* Keys of `addr` that belong together, or do not. */
+static int check_serving(const struct conf *c, struct err *e)
+{
+	const char *file = c->file ? c->file : "command line";
+	if (!c->tls_cert_file != !c->tls_key_file)
+		return err_set(e, ERR_CONFIG, "%s: tls-cert-file and tls-key-file go together", file);
+	if (c->tls_client_ca_file && !c->tls_cert_file)
+		return err_set(e, ERR_CONFIG, "%s: tls-client-ca-file needs tls-cert-file and tls-key-file",
+			       file);
+	if (c->open_to_all && c->token_file)
+		return err_set(e, ERR_CONFIG,
+			       "%s: open-to-all asks nobody for a token, and token-file everybody; remove one",
+			       file);
+	return 0;
+}
+
 int conf_check(const struct conf *c, struct err *e)
 {
 	struct places s = { .c = c };
-	int rc = 0;
+	int rc = check_serving(c, e);
 	for (size_t i = 0; i < c->dbs_n && rc == 0; i++)
 		rc = check_names(&s, &c->dbs[i], e);
 	if (rc == 0)

@@ -68,8 +68,12 @@ struct conf {
 	bool expand_env, exec_given; /* how it was read; exec comes from the command line */
 	char *addr, *exec;
 	char *access_key_id, *secret_access_key;
-	char *socket;				    /* NULL: see conf_socket() */
-	char *token_file;			    /* see conf_token() */
+	char *socket;	  /* NULL: see conf_socket() */
+	char *token_file; /* see conf_token() */
+	bool open_to_all;
+	char *tls_cert_file, *tls_key_file, *tls_client_ca_file;
+	int64_t connections_per_address;
+	int64_t follow_window_bytes;
 	int64_t health_lag_us, shutdown_timeout_us; /* 0: never unhealthy, no limit */
 	enum log_level log_level;
 	bool log_json, log_stdout; /* logging.stderr: false sends it to standard output only when asked for */

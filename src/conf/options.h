@@ -68,7 +68,7 @@ struct option {
 extern const struct option options[];
 extern const size_t options_n;
 
-enum { OPTIONS_MAX = 72 }; /* room for one mark each; options.c asserts it */
+enum { OPTIONS_MAX = 80 }; /* room for one mark each; options.c asserts it */
 
 const char *option_scope_text(enum option_scope s); /* "in a replica", "at the top level" … */
 const char *option_type_text(enum option_type t);   /* "a duration" … */

@@ -19,14 +19,15 @@ enum record_type {
 	RECORD_SNAPSHOT = 1, /* the database file; plain streams only */
 	RECORD_SEGMENT = 2,  /* one LZ4 frame of WAL bytes from the offset on */
 	/* Ours. */
-	RECORD_COMMITS = 16,   /* ends and times of the commits in the segment record that follows */
-	RECORD_HEARTBEAT = 17, /* all before the position was sent; payload: the primary's clock in microseconds */
-	RECORD_HASHES = 18,    /* one hash for each page of the database file */
-	RECORD_PAGES = 19,     /* a part of the content */
-	RECORD_LINEAGE = 20,   /* text: whose history this is */
-	RECORD_CONTENT = 21,   /* content begins: page size, pages, whole or only what differs */
-	RECORD_COMPLETE = 22,  /* it is all there, and good with the WAL through the position */
-	RECORD_END = 23,       /* text: why the server closes */
+	RECORD_COMMITS = 16, /* ends and times of the commits in the segment record that follows */
+	RECORD_HEARTBEAT =
+		17,	    /* all before the position was sent; payload: the primary's clock in microseconds */
+	RECORD_HASHES = 18, /* one hash for each page of the database file */
+	RECORD_PAGES = 19,  /* a part of the content */
+	RECORD_LINEAGE = 20,  /* text: whose history this is */
+	RECORD_CONTENT = 21,  /* content begins: page size, pages, whole or only what differs */
+	RECORD_COMPLETE = 22, /* it is all there, and good with the WAL through the position */
+	RECORD_END = 23,      /* text: why the server closes */
 };
 
 enum { RECORD_LZ4 = 1 }; /* flag of PAGES: the payload is one LZ4 frame */

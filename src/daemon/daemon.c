@@ -21,7 +21,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "daemon/control.h"
-#include "daemon/metrics.h"
+#include "daemon/http.h"
 #include "daemon/parts.h"
 #include "daemon/sync.h"
 
@@ -111,7 +111,7 @@ static void close_all(struct daemon *d)
 		log_warn("ending with work under way", L_I("jobs", pool_out(d->en.pool)));
 		_exit(d->status);
 	}
-	metrics_close(d->metrics);
+	http_close(d->http);
 	set_close(d);
 	if (d->en.pool)
 		pool_free(d->en.pool);
@@ -142,7 +142,7 @@ int daemon_run(const struct conf *c, struct err *e, int *ret_exit)
 	log_info("walbrook", L_S("version", WALBROOK_VERSION), L_I("databases", c->dbs_n));
 	stop_init(&d);
 	if (open_engine(&d, e) == 0 && set_open(&d, e) == 0 && control_open(&d, e) == 0 &&
-	    metrics_open(&d, &d.metrics, e) == 0) {
+	    http_open(&d, &d.http, e) == 0) {
 		loop_before_sleep(d.en.loop, run_due, &d);
 		loop_wake(d.en.loop);
 		service_open(&d);

@@ -5,7 +5,7 @@
  * Happy path: a request takes the status of all databases and replicas once (daemon/status), and writes family
  * by family, as the format wants it. Nothing is kept between requests, and nobody who does not ask pays.
  *
- * Failure modes: the address is not to be had (said once, tried again every 10 s); no memory (500). */
+ * Failure modes: no memory (500). */
 #include "daemon/metrics.h"
 
 #include <dirent.h>
@@ -17,11 +17,10 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "base/log.h"
+#include "daemon/http.h"
 #include "daemon/status.h"
-#include "net/httpd.h"
 
-enum { AGAIN_US = 10000000, BODY_BYTES_MAX = 256 << 20 };
+enum { BODY_BYTES_MAX = 256 << 20 };
 
 /* All that is shown, taken at once. */
 struct picture {
@@ -332,80 +331,20 @@ bool metrics_health(const struct daemon *d, struct dyn *to)
 
 /* ---- serving ---- */
 
-struct metrics {
-	struct daemon *d;
-	struct httpd *server;
-	struct loop_timer again;
-	bool said;
-};
-
-static void answer(void *arg, const struct httpd_request *q, struct httpd_answer *ret)
+void metrics_answer(struct daemon *d, const struct httpd_request *q, struct httpd_answer *ret)
 {
-	struct metrics *m = arg;
+	(void)q;
 	ret->body.max = BODY_BYTES_MAX;
-	if (strcmp(q->path, "/metrics") == 0) {
-		ret->type = "text/plain; version=0.0.4; charset=utf-8";
-		if (metrics_write(m->d, &ret->body) < 0) {
-			dyn_free(&ret->body);
-			ret->status = 500;
-			ret->type = NULL;
-			dyn_addf(&ret->body, "no memory for the metrics\n");
-		}
-	} else if (strcmp(q->path, "/healthz") == 0) {
-		ret->status = metrics_health(m->d, &ret->body) ? 200 : 503;
-	} else {
-		ret->status = 404;
-		dyn_addf(&ret->body, "there are /metrics and /healthz here\n");
+	ret->type = "text/plain; version=0.0.4; charset=utf-8";
+	if (metrics_write(d, &ret->body) < 0) {
+		dyn_free(&ret->body);
+		http_say(ret, 500, "no memory for the metrics");
 	}
 }
 
-static void listen_or_wait(struct metrics *m)
+void metrics_answer_health(struct daemon *d, const struct httpd_request *q, struct httpd_answer *ret)
 {
-	struct err e = ERR_INIT;
-	const char *addr = m->d->conf->addr;
-	if (httpd_open(m->d->en.loop, addr, answer, m, &m->server, &e) == 0) {
-		char url[HTTPD_HOST_BYTES + 64], host[HTTPD_HOST_BYTES];
-		unsigned port;
-		struct err ignore;
-		httpd_address(addr, host, &port, &ignore);
-		bool six = strchr(host, ':') != NULL;
-		snprintf(url, sizeof url, "http://%s%s%s:%u/metrics", six ? "[" : "",
-			 *host ? host : "localhost", six ? "]" : "", httpd_port(m->server));
-		log_info("serving metrics on", L_S("url", url));
-		return;
-	}
-	if (!m->said)
-		log_error("metrics are not served; trying again every 10 s", L_S("addr", addr),
-			  L_S("error", e.text));
-	m->said = true;
-	loop_timer_set(m->d->en.loop, &m->again, mono_us() + AGAIN_US);
-}
-
-static void try_again(struct loop_timer *t)
-{
-	listen_or_wait(OWNER_OF(t, struct metrics, again));
-}
-
-int metrics_open(struct daemon *d, struct metrics **ret, struct err *e)
-{
-	*ret = NULL;
-	if (!d->conf->addr || !*d->conf->addr)
-		return 0;
-	struct metrics *m = calloc(1, sizeof *m);
-	if (!m)
-		return err_set(e, ERR_FAIL, "no memory");
-	m->d = d;
-	m->again = (struct loop_timer){ .fire = try_again };
-	listen_or_wait(m);
-	*ret = m;
-	return 0;
-}
-
-void metrics_close(struct metrics *m)
-{
-	if (!m)
-		return;
-	loop_timer_cancel(m->d->en.loop, &m->again);
-	httpd_close(m->server);
-	free(m);
+	(void)q;
+	ret->body.max = BODY_BYTES_MAX;
+	ret->status = metrics_health(d, &ret->body) ? 200 : 503;
 }

@@ -48,7 +48,7 @@ struct daemon {
 	struct service service;
 	struct loop_timer summary;
 	struct control *control; /* NULL: no socket */
-	struct metrics *metrics; /* NULL: no addr */
+	struct http *http;	 /* NULL: no addr */
 };
 
 /* set.c: which databases there are. */

@@ -9,11 +9,13 @@
  *
  * Failure modes: the file is not valid, or one of its databases cannot be served (the log says where; nothing
  * was changed, the old configuration stays in force); there is no file. What is set up once, at the start,
- * stays as it is, and the log says that it needs another start. */
+ * stays as it is, and the log says that it needs another start. What `addr` serves begins anew if its own keys
+ * or files have changed, else nobody who is connected notices. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
+#include "daemon/http.h"
 #include "daemon/parts.h"
 
 struct plan {
@@ -107,10 +109,8 @@ static void say_needs_start(const struct conf *was, const struct conf *c)
 		const char *key;
 		bool differs;
 	} keys[] = {
-		{ "addr", differ(was->addr, c->addr) },
 		{ "exec", differ(was->exec, c->exec) },
 		{ "socket", differ(was->socket, c->socket) },
-		{ "token-file", differ(was->token_file, c->token_file) },
 	};
 	for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
 		if (keys[i].differs)
@@ -165,6 +165,7 @@ static void carry_out(struct plan *p)
 	d->served = true;
 	d->conf = d->reread = p->c;
 	p->c = NULL;
+	http_again(&d->http, d);
 	scan_again(d, old);
 	enter_fresh(p);
 	log_info("configuration read again", L_S("file", d->conf->file), L_I("unchanged", p->kept_n),

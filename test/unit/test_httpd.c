@@ -60,6 +60,11 @@ static void nobody(void *arg, const struct httpd_request *q, struct httpd_answer
 	(void)ret;
 }
 
+static int open_at(struct loop *l, const char *address, struct httpd **ret, struct err *e)
+{
+	return httpd_open(l, &(struct httpd_options){ .address = address }, nobody, NULL, ret, e);
+}
+
 static void test_taken(void **state)
 {
 	(void)state;
@@ -68,18 +73,18 @@ static void test_taken(void **state)
 	struct httpd *one, *two = NULL;
 	char address[32];
 	assert_int_equal(loop_new(&l, &e), 0);
-	if (httpd_open(l, "127.0.0.1:0", nobody, NULL, &one, &e) < 0) {
+	if (open_at(l, "127.0.0.1:0", &one, &e) < 0) {
 		assert_non_null(strstr(e.text, "apt install")); /* not installed, and it says what to do */
 		loop_free(l);
 		skip();
 	}
 	assert_false(httpd_is_public(one));
 	snprintf(address, sizeof address, "127.0.0.1:%u", httpd_port(one));
-	assert_int_equal(httpd_open(l, address, nobody, NULL, &two, &e), -1);
+	assert_int_equal(open_at(l, address, &two, &e), -1);
 	assert_int_equal(e.kind, ERR_BUSY);
-	assert_int_equal(httpd_open(l, "192.0.2.1:0", nobody, NULL, &two, &e), -1);
+	assert_int_equal(open_at(l, "192.0.2.1:0", &two, &e), -1);
 	assert_int_equal(e.kind, ERR_UNREACHABLE);
-	assert_int_equal(httpd_open(l, ":0", nobody, NULL, &two, &e), 0);
+	assert_int_equal(open_at(l, ":0", &two, &e), 0);
 	assert_true(httpd_is_public(two));
 	httpd_close(two);
 	httpd_close(one);
