@@ -108,6 +108,7 @@ struct snap {
 	struct shipper **to; /* one for each of outs */
 	size_t n;
 	struct position usable_from;
+	uint64_t end_step; /* of COPIED: the first step that can capture through the end of the copy */
 	struct generation generation; /* that it was wanted for */
 	struct task task;
 	int64_t since_us;

@@ -239,7 +239,10 @@ static void copy_done(struct task *t)
 		p->usable_from = p->s.at;
 		p->phase = SNAP_SHIP;
 	} else {
-		p->phase = SNAP_COPIED; /* the next step captures through its end */
+		/* What was written to the file up to now is in the WAL. A step that is out already may have
+		 * looked at the WAL before that; only the next one captures through the end of the copy. */
+		p->phase = SNAP_COPIED;
+		p->end_step = m->steps_begun + 1;
 		m->sweep = true;
 	}
 	if (m->snap)
@@ -281,9 +284,11 @@ void snap_step_done(struct managed *m, bool pinned)
 	}
 	if (p->phase == SNAP_WANTED && pinned && !p->out) {
 		start_copy(m);
-	} else if (p->phase == SNAP_COPIED) {
+	} else if (p->phase == SNAP_COPIED && m->seen.reached_step >= p->end_step) {
 		p->usable_from = m->captured;
 		p->phase = SNAP_SHIP;
+	} else if (p->phase == SNAP_COPIED) {
+		m->sweep = true; /* it captures only so much at once, or began too early: one more */
 	}
 }
 

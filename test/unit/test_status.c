@@ -443,6 +443,40 @@ static void test_sync_unknown(void **state)
 	sync_free(y);
 }
 
+/* What an application writes while a fuzzy copy is made is in the WAL, and the copy is worth nothing without
+ * it: only a step that began after the end of the copy, and captured everything, tells how far. */
+static void test_fuzzy_copy_usable(void **state)
+{
+	(void)state;
+	struct replica r = { .generation = one };
+	struct snapshot_out out = { .replica = &r };
+	struct shipper *to = &w.ships[0];
+	struct snap p = { .m = &w.m,
+			  .phase = SNAP_COPIED,
+			  .generation = one,
+			  .outs = &out,
+			  .to = &to,
+			  .n = 1,
+			  .end_step = 8 };
+	w.m.snap = &p;
+	w.m.db.relay.holder = 0; /* holds */
+	w.m.seen.done_step = w.m.seen.reached_step = 7;
+	snap_step_done(&w.m, false); /* was out when the copy ended */
+	assert_int_equal(p.phase, SNAP_COPIED);
+	assert_true(w.m.sweep);
+	w.m.seen.done_step = 8; /* captured only a part of what there is */
+	w.m.captured.offset = 8272;
+	w.m.sweep = false;
+	snap_step_done(&w.m, false);
+	assert_int_equal(p.phase, SNAP_COPIED);
+	assert_true(w.m.sweep);
+	w.m.seen.done_step = w.m.seen.reached_step = 9;
+	w.m.captured.offset = 12392;
+	snap_step_done(&w.m, false);
+	assert_int_equal(p.phase, SNAP_SHIP);
+	assert_int_equal(p.usable_from.offset, 12392);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -461,6 +495,7 @@ int main(void)
 		cmocka_unit_test_setup(test_sync_new_generation, world),
 		cmocka_unit_test_setup(test_sync_trouble, world),
 		cmocka_unit_test_setup(test_sync_unknown, world),
+		cmocka_unit_test_setup(test_fuzzy_copy_usable, world),
 	};
 	return cmocka_run_group_tests_name("status", tests, NULL, NULL);
 }
