@@ -102,6 +102,7 @@ static void close_files(struct db *d)
 void db_fini(struct db *d)
 {
 	close_files(d);
+	recapture_forget(&d->cap, &d->head);
 	capture_fini(&d->cap);
 	spool_segments_free(d->stuck);
 	opened_forget(&d->lock_file);
@@ -855,6 +856,34 @@ static void pin(struct db *d, const struct db_order *order, struct db_report *re
 	}
 }
 
+/* For followers. What goes wrong here is no trouble of the database. */
+static void make_head(struct db *d, const struct db_order *order, struct db_report *ret)
+{
+	struct err e = ERR_INIT;
+	enum capture_result rc = CAPTURE_GAP;
+	if (!order->head_to || d->cap.blind) {
+		recapture_forget(&d->cap, &d->head);
+		ret->head_is = order->head_to ? DB_HEAD_GONE : DB_HEAD_NONE;
+		return;
+	}
+	if (d->cap.spool.bytes >= d->o.spool_quota_bytes / 2) {
+		recapture_forget(&d->cap, &d->head);
+		rc = CAPTURE_FAIL;
+		err_set(&e, ERR_SPACE, "the spool is half full");
+	} else {
+		rc = recapture(&d->cap, relay_conn(&d->relay), &d->head, order->head_to, &e);
+	}
+	ret->head_is = rc == CAPTURE_GAP ? DB_HEAD_GONE : rc == CAPTURE_FAIL ? DB_HEAD_FAILED : DB_HEAD_MORE;
+	if (rc == CAPTURE_OK && d->head.chain.offset == order->head_to) {
+		ret->head = d->head.made;
+		ret->head_is = DB_HEAD_DONE;
+		d->head = (struct recapture){ .index = 0 };
+	}
+	if (rc == CAPTURE_FAIL)
+		log_warn("the beginning of the WAL cannot be read once more for a follower",
+			 L_S("db", d->o.path), L_S("error", e.text));
+}
+
 /* Oldest first, so that what an interruption leaves is an end, not a hole. What cannot be removed now is tried
  * again. */
 static void remove_segments(struct db *d, struct spool_segment *list)
@@ -987,6 +1016,7 @@ void db_step(struct db *d, const struct db_order *order, struct db_report *ret)
 	enum relay_result rc = work(d, order, ret, &e);
 	if (rc == RELAY_OK || rc == RELAY_AGAIN) {
 		pin(d, order, ret);
+		make_head(d, order, ret);
 		next_due(d, ret);
 		if (!d->cap.blind) {
 			be(d, DB_IDLE, NULL);

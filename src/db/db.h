@@ -16,6 +16,7 @@
 #include "core/wal.h"
 #include "db/capture.h"
 #include "db/opened.h"
+#include "db/recapture.h"
 #include "db/relay.h"
 #include "db/snapshot.h"
 
@@ -70,6 +71,7 @@ struct db {
 	uint32_t mx_frame, backfill;		/* of it */
 	int64_t changed_us, copied_us, rest_us; /* monotonic: header changed, copy tried, may rest from */
 	int64_t retry_us, gap_us, twice_us;	/* twice: found open under another name since */
+	struct recapture head;			/* how far it has come */
 	struct spool_segment *stuck;		/* to be removed from the spool */
 	unsigned copy_misses;
 	uint8_t broken_salt[8]; /* blind because of this WAL: its frames do not form a chain */
@@ -87,17 +89,20 @@ struct db_order {
 	struct snapshot *snapshot;    /* with pin: to be pinned */
 	const char *begin;	      /* not NULL: begin a new generation, for this reason */
 	struct spool_segment *remove; /* segments that everybody has; freed by the step */
+	uint64_t head_to; /* not 0: the current index up to this offset is to be in the spool once more */
 };
 
 /* What it tells the loop. */
 struct db_report {
 	struct spool_segment *loaded; /* what earlier runs left in the spool, any generation; once */
 	struct spool_segment *fresh;  /* new segments, to be taken */
-	bool generation_began;	      /* cap.at.generation is a new one */
-	bool opened;		      /* first step that holds since the file was (re)opened */
-	bool reached;		      /* all that was committed when the step began is captured and durable */
-	bool pinned;		      /* order.snapshot is exact now */
-	bool missing;		      /* there is no file of this name */
+	struct spool_segment *head;   /* of order.head_to, once it is done: all of it */
+	enum db_head { DB_HEAD_NONE, DB_HEAD_MORE, DB_HEAD_DONE, DB_HEAD_GONE, DB_HEAD_FAILED } head_is;
+	bool generation_began; /* cap.at.generation is a new one */
+	bool opened;	       /* first step that holds since the file was (re)opened */
+	bool reached;	       /* all that was committed when the step began is captured and durable */
+	bool pinned;	       /* order.snapshot is exact now */
+	bool missing;	       /* there is no file of this name */
 	bool stopped;	/* order.stop: let go (not when a generation began just now: it has no snapshot) */
 	int64_t due_us; /* monotonic: next step without an event; 0: none */
 };
