@@ -124,6 +124,39 @@ static bool number_read(const char **at, uint64_t *ret)
 	return true;
 }
 
+/* The same for a decimal number without needless zeros. */
+static bool decimal_read(const char **at, uint64_t *ret)
+{
+	const char *p = *at;
+	uint64_t v = 0;
+	for (; *p >= '0' && *p <= '9'; p++) {
+		if (v > (number_max - (uint64_t)(*p - '0')) / 10)
+			return false;
+		v = v * 10 + (uint64_t)(*p - '0');
+	}
+	if (p == *at || (**at == '0' && p - *at > 1))
+		return false;
+	*at = p;
+	*ret = v;
+	return true;
+}
+
+bool position_parse(const char *text, struct generation *ret_g, struct position *ret)
+{
+	struct generation g = { "" };
+	struct position p;
+	size_t n = strnlen(text, GENERATION_CHARS);
+	memcpy(g.name, text, n);
+	if (!generation_valid(g.name) || text[n] != '/')
+		return false;
+	const char *at = text + n + 1;
+	if (!number_read(&at, &p.index) || *at++ != ':' || !decimal_read(&at, &p.offset) || *at)
+		return false;
+	*ret_g = g;
+	*ret = p;
+	return true;
+}
+
 bool object_parse(const char *base_name, enum object_kind kind, struct position *ret)
 {
 	struct position at = { 0, 0 };

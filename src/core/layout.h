@@ -39,6 +39,8 @@ int position_compare(struct position a, struct position b); /* <0, 0, >0 */
 #define POSITION_TEXT_BYTES 64
 /* GENERATION/%08x:%d as the original prints it. Returns buf. */
 char *position_format(char buf[POSITION_TEXT_BYTES], const struct generation *g, struct position p);
+/* The same text back, in exactly that form and nothing behind it. false: it is none. */
+bool position_parse(const char *text, struct generation *ret_g, struct position *ret);
 
 enum object_kind { OBJECT_SNAPSHOT, OBJECT_SEGMENT, OBJECT_INDEX };
 

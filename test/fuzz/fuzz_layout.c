@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Names from nowhere: what parses as a name of ours must be the very name that we would write. */
+ * Names and positions from nowhere: what parses as one of ours must be the very text that we would write. */
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +24,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		object_key(key, &o);
 		object_prefix(prefix, kind, &o.generation);
 		assert(strncmp(key, prefix, strlen(prefix)) == 0 && strcmp(key + strlen(prefix), name) == 0);
+	}
+	struct generation of;
+	struct position at;
+	if (position_parse(text, &of, &at)) {
+		char back[POSITION_TEXT_BYTES];
+		assert(at.index <= INT64_MAX && at.offset <= INT64_MAX);
+		assert(strcmp(position_format(back, &of, at), text) == 0);
 	}
 	uint64_t index;
 	if (index_parse(text, &index))

@@ -157,6 +157,52 @@ static void test_positions(void **state)
 	}
 }
 
+static void test_position_parse(void **state)
+{
+	(void)state;
+	static const char *const good[] = {
+		"0123456789abcdef/00000000:0",
+		"0123456789abcdef/0000000a:4152",
+		"0123456789abcdef/7fffffff:9223372036854775807",
+		"0123456789abcdef/7fffffffffffffff:1",
+	};
+	static const char *const bad[] = {
+		"",
+		"/",
+		"0123456789abcdef",
+		"0123456789abcdef/",
+		"0123456789abcdef/00000000",
+		"0123456789abcdef/00000000:",
+		"0123456789abcde/00000000:0",
+		"0123456789abcdeff/00000000:0",
+		"0123456789ABCDEF/00000000:0",
+		"0123456789abcdef/0000000:0",
+		"0123456789abcdef/000000000:0",
+		"0123456789abcdef/0000000A:0",
+		"0123456789abcdef/8000000000000000:0",
+		"0123456789abcdef/00000000:00",
+		"0123456789abcdef/00000000:01",
+		"0123456789abcdef/00000000:-1",
+		"0123456789abcdef/00000000:+1",
+		"0123456789abcdef/00000000:1 ",
+		" 0123456789abcdef/00000000:1",
+		"0123456789abcdef/00000000:1\n",
+		"0123456789abcdef/00000000:0x10",
+		"0123456789abcdef/00000000:9223372036854775808",
+		"0123456789abcdef/00000000:99999999999999999999",
+	};
+	char buf[POSITION_TEXT_BYTES];
+	struct generation g;
+	struct position p;
+	for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+		assert_true(position_parse(good[i], &g, &p));
+		assert_string_equal(position_format(buf, &g, p), good[i]);
+	}
+	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+		if (position_parse(bad[i], &g, &p))
+			fail_msg("parsed: \"%s\"", bad[i]);
+}
+
 static void test_index_parse(void **state)
 {
 	(void)state;
@@ -203,7 +249,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_keys),	    cmocka_unit_test(test_foreign_names),
 		cmocka_unit_test(test_generations), cmocka_unit_test(test_positions),
-		cmocka_unit_test(test_index_parse),
+		cmocka_unit_test(test_index_parse), cmocka_unit_test(test_position_parse),
 	};
 	cmocka_set_message_output(CM_OUTPUT_TAP);
 	return cmocka_run_group_tests_name("layout", tests, NULL, NULL);
