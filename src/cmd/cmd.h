@@ -22,6 +22,7 @@ extern const struct command *const commands[]; /* NULL at the end; main.c */
 
 extern const struct command command_check, command_config;
 extern const struct command command_status, command_sync, command_reload;
+extern const struct command command_position, command_wait;
 extern const struct command command_help, command_replicate, command_restore, command_version;
 extern const struct command command_databases, command_generations, command_snapshots, command_wal;
 extern const struct command command_verify;

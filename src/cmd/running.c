@@ -138,3 +138,10 @@ int running_ask(const struct running_flags *f, const struct request *r, int64_t 
 	fflush(stdout);
 	return rc;
 }
+
+int running_timeout(int64_t timeout_us, struct err *e)
+{
+	if (timeout_us < 1000 || timeout_us > REQUEST_TIMEOUT_MAX_S * 1000000LL)
+		return err_set(e, ERR_USAGE, "-timeout must be from 1ms to 24h");
+	return 0;
+}

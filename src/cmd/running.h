@@ -29,4 +29,7 @@ struct running_flags {
  * that takes longer than wait_us is ERR_DEADLINE. A status other than 0 is -1 with its sentence. */
 int running_ask(const struct running_flags *f, const struct request *r, int64_t wait_us, struct err *e);
 
+/* ERR_USAGE when a -timeout is not one that the daemon takes. */
+int running_timeout(int64_t timeout_us, struct err *e);
+
 #endif

@@ -73,8 +73,8 @@ static int run(int argc, char *const *argv, struct err *e, int *ret_exit)
 	int rc = command_args(&command_sync, &f, argc, argv, &first, e);
 	if (rc != 0)
 		return rc < 0 ? -1 : 0;
-	if (f.timeout_us < 1000 || f.timeout_us > REQUEST_TIMEOUT_MAX_S * 1000000LL)
-		return err_set(e, ERR_USAGE, "-timeout must be from 1ms to 24h");
+	if (running_timeout(f.timeout_us, e) < 0)
+		return -1;
 	if (f.replica && !*f.replica)
 		return err_set(e, ERR_USAGE, "-replica is empty");
 	return sync_all(&f, argc - first, argv + first, e);

@@ -3,7 +3,7 @@
  * The control socket: see control.h.
  *
  * Happy path: connect, one line, an answer in pieces as fast as the client takes them, end. A sync is parked in
- * between until all is shipped or its deadline comes.
+ * between until all is shipped or its deadline comes, a question for a position until it is known or reached.
  *
  * Who may ask: the socket has mode 0600, and whoever connects must be the daemon's own user or root.
  *
@@ -28,6 +28,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/sys.h"
+#include "daemon/reach.h"
 #include "daemon/show.h"
 
 enum {
@@ -50,7 +51,8 @@ struct client {
 	size_t sent; /* of out */
 	struct request request;
 	struct show show;
-	struct sync *sync; /* while it waits */
+	struct sync *sync; /* while it waits; or */
+	struct reach reach;
 	enum phase phase;
 };
 
@@ -76,6 +78,7 @@ static void client_end(struct client *c)
 	close(c->fd.fd);
 	if (c->sync)
 		sync_free(c->sync);
+	reach_cancel(&c->reach);
 	request_free(&c->request);
 	dyn_free(&c->in);
 	dyn_free(&c->out);
@@ -155,6 +158,17 @@ static void sync_over(struct sync *y, void *arg)
 		client_answers(c, CLIENT_ENDS);
 }
 
+/* Only a client that is gone altogether is noticed; one that has said all it has to say is not. */
+static bool client_waits(struct client *c)
+{
+	struct err e;
+	c->phase = CLIENT_WAITS;
+	if (loop_fd_change(c->control->d->en.loop, &c->fd, 0, &e) == 0)
+		return true;
+	client_end(c);
+	return false;
+}
+
 static void begin_sync(struct client *c)
 {
 	struct err e;
@@ -163,17 +177,43 @@ static void begin_sync(struct client *c)
 		answer_error(c, &e);
 		return;
 	}
-	c->phase = CLIENT_WAITS;
-	if (c->sync->left == 0) {
+	if (c->sync->left == 0)
 		sync_over(c->sync, c);
-		return;
-	}
-	/* Only a client that is gone altogether is noticed; one that has said all it has to say is not. */
-	if (loop_fd_change(l, &c->fd, 0, &e) < 0) {
+	else if (client_waits(c))
+		loop_timer_set(l, &c->timer, mono_us() + c->request.timeout_us);
+}
+
+/* The position is known, reached, or cannot be. */
+static void answer_reach(struct client *c, enum reach_result result, const struct err *e)
+{
+	if (show_reach(&c->request, &c->reach, result, e, &c->out) < 0)
 		client_end(c);
-		return;
+	else
+		client_answers(c, CLIENT_ENDS);
+}
+
+static void reach_ended(struct reach *r, enum reach_result result, const struct err *e)
+{
+	answer_reach(OWNER_OF(r, struct client, reach), result, e);
+}
+
+static void begin_reach(struct client *c)
+{
+	const struct request *q = &c->request;
+	struct daemon *d = c->control->d;
+	struct err e = ERR_INIT;
+	enum reach_result result;
+	loop_timer_cancel(d->en.loop, &c->timer);
+	if (q->verb == REQUEST_POSITION) {
+		result = reach_position(&c->reach, d, q->dbs[0], q->timeout_us, reach_ended, &e);
+	} else {
+		position_parse(q->position, &c->reach.generation, &c->reach.at); /* it is one */
+		result = reach_wait(&c->reach, d, q->dbs[0], q->timeout_us, reach_ended, &e);
 	}
-	loop_timer_set(l, &c->timer, mono_us() + c->request.timeout_us);
+	if (result == REACH_NOT_YET)
+		client_waits(c);
+	else
+		answer_reach(c, result, &e);
 }
 
 static void begin_status(struct client *c)
@@ -214,6 +254,10 @@ static void client_asks(struct client *c, struct span line)
 		return;
 	case REQUEST_SYNC:
 		begin_sync(c);
+		return;
+	case REQUEST_POSITION:
+	case REQUEST_WAIT:
+		begin_reach(c);
 		return;
 	case REQUEST_RELOAD:
 	default:
@@ -510,8 +554,10 @@ int control_open(struct daemon *d, struct err *e)
 
 static void say_stopped(struct client *c)
 {
-	if (c->phase == CLIENT_WAITS && answer_end(&c->out, err_exit_code(ERR_UNREACHABLE),
-						   "the daemon was stopped before everything was shipped") == 0)
+	if (c->phase == CLIENT_WAITS &&
+	    answer_end(&c->out, err_exit_code(ERR_UNREACHABLE),
+		       c->sync ? "the daemon was stopped before everything was shipped"
+			       : "the daemon was stopped") == 0)
 		(void)!send(c->fd.fd, c->out.p, c->out.len, MSG_NOSIGNAL | MSG_DONTWAIT);
 	client_end(c);
 }

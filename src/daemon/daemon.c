@@ -23,6 +23,7 @@
 #include "daemon/control.h"
 #include "daemon/http.h"
 #include "daemon/parts.h"
+#include "daemon/reach.h"
 #include "daemon/sync.h"
 
 /* Nothing was ever served and nothing can be: the reason is ours. */
@@ -50,6 +51,8 @@ static void run_due(void *arg)
 		managed_turn(m);
 		if (m->syncs)
 			sync_turn(m);
+		if (m->reaches)
+			reach_turn(m);
 	}
 	set_turn(d);
 	scan_turn(d);

@@ -17,6 +17,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "daemon/reach.h"
 #include "daemon/sync.h"
 
 enum {
@@ -509,6 +510,7 @@ void managed_fini(struct managed *m)
 	if (!m->en)
 		return;
 	sync_forget(m);
+	reach_forget(m);
 	if (m->en->watcher)
 		watch_cancel(m->en->watcher, &m->watch);
 	loop_timer_cancel(m->en->loop, &m->timer);

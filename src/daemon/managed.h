@@ -21,6 +21,7 @@
 #define OWNER_OF(p, type, member) ((type *)(void *)((char *)(p)-offsetof(type, member)))
 
 struct managed;
+struct reach;
 struct sync_wait;
 
 /* What all databases share. */
@@ -159,6 +160,7 @@ struct managed {
 		uint64_t commits, wal_bytes, errors;
 	} told;			 /* in the last summary */
 	struct sync_wait *syncs; /* those who wait until all is shipped */
+	struct reach *reaches;	 /* those who wait for a position, or ask for it */
 
 	struct loop_timer timer;
 	struct watch watch;

@@ -18,10 +18,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/layout.h"
+
 static const char *const verbs[] = {
-	[REQUEST_STATUS] = "status",
-	[REQUEST_SYNC] = "sync",
-	[REQUEST_RELOAD] = "reload",
+	[REQUEST_STATUS] = "status",	 [REQUEST_SYNC] = "sync", [REQUEST_RELOAD] = "reload",
+	[REQUEST_POSITION] = "position", [REQUEST_WAIT] = "wait",
 };
 enum { VERBS = sizeof verbs / sizeof *verbs };
 
@@ -108,7 +109,18 @@ static int timeout_of(const char *text, int64_t *ret_us, struct err *e)
 	return 0;
 }
 
-enum { SEEN_FORMAT = 1, SEEN_REPLICA = 2, SEEN_TIMEOUT = 4 };
+static int position_of(const char *text, const char **ret, struct err *e)
+{
+	struct generation g;
+	struct position p;
+	if (!position_parse(text, &g, &p))
+		return err_set(e, ERR_USAGE,
+			       "the position must be GENERATION/INDEX:OFFSET, as position told it");
+	*ret = text;
+	return 0;
+}
+
+enum { SEEN_FORMAT = 1, SEEN_REPLICA = 2, SEEN_TIMEOUT = 4, SEEN_POSITION = 8 };
 
 static int once(unsigned *seen, unsigned bit, const char *key, struct err *e)
 {
@@ -135,7 +147,9 @@ static int take_pair(struct request *r, struct span key, const char *value, unsi
 		r->replica = value;
 		return once(seen, SEEN_REPLICA, "replica", e);
 	}
-	if (r->verb == REQUEST_SYNC && same(key, "timeout-ms"))
+	if (r->verb == REQUEST_WAIT && same(key, "position"))
+		return once(seen, SEEN_POSITION, "position", e) < 0 ? -1 : position_of(value, &r->position, e);
+	if (r->verb != REQUEST_STATUS && r->verb != REQUEST_RELOAD && same(key, "timeout-ms"))
 		return once(seen, SEEN_TIMEOUT, "timeout-ms", e) < 0 ? -1
 								     : timeout_of(value, &r->timeout_us, e);
 	return err_set(e, ERR_USAGE, "%s has no key \"%s\"", verbs[r->verb], shown(key, buf));
@@ -159,6 +173,11 @@ static int take_word(struct request *r, struct span word, char **text, unsigned 
 	return take_pair(r, key, value, seen, e);
 }
 
+static bool of_one(const struct request *r)
+{
+	return r->verb == REQUEST_POSITION || r->verb == REQUEST_WAIT;
+}
+
 int request_parse(struct span line, struct request *ret, struct err *e)
 {
 	char buf[64];
@@ -175,15 +194,22 @@ int request_parse(struct span line, struct request *ret, struct err *e)
 	while (verb < VERBS && !same(word, verbs[verb]))
 		verb++;
 	if (verb == VERBS)
-		return err_set(e, ERR_USAGE, "there is no request \"%s\"; there are status, sync and reload",
+		return err_set(e, ERR_USAGE,
+			       "there is no request \"%s\"; there are status, sync, reload, position and wait",
 			       shown(word, buf));
 	ret->verb = (enum request_verb)verb;
+	if (of_one(ret))
+		ret->timeout_us = REQUEST_WAIT_S * 1000000LL;
 	char *at = ret->text = malloc(line.n + 1);
 	if (!at)
 		return err_set(e, ERR_FAIL, "no memory");
 	while ((word = next_word(&c)).n > 0)
 		if (take_word(ret, word, &at, &seen, e) < 0)
 			return -1;
+	if (of_one(ret) && ret->dbs_n != 1)
+		return err_set(e, ERR_USAGE, "%s takes exactly one db", verbs[verb]);
+	if (ret->verb == REQUEST_WAIT && !ret->position)
+		return err_set(e, ERR_USAGE, "wait takes a position");
 	return 0;
 }
 
@@ -211,10 +237,12 @@ int request_write(const struct request *r, struct dyn *to)
 	int rc = dyn_addf(to, "%s %s", REQUEST_VERSION, verbs[r->verb]);
 	if (rc == 0)
 		rc = write_pair(to, "format", r->json ? "json" : "text");
-	if (rc == 0 && r->verb == REQUEST_SYNC)
+	if (rc == 0 && (r->verb == REQUEST_SYNC || of_one(r)))
 		rc = dyn_addf(to, " timeout-ms=%" PRId64, r->timeout_us / 1000);
 	if (rc == 0 && r->replica)
 		rc = write_pair(to, "replica", r->replica);
+	if (rc == 0 && r->position)
+		rc = write_pair(to, "position", r->position);
 	for (size_t i = 0; rc == 0 && i < r->dbs_n; i++)
 		rc = write_pair(to, "db", r->dbs[i]);
 	if (rc == 0)

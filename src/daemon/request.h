@@ -18,17 +18,19 @@
 enum {
 	REQUEST_MAX_BYTES = 64 << 10,
 	REQUEST_TIMEOUT_S = 60,	       /* of sync, unless the request says otherwise */
+	REQUEST_WAIT_S = 10,	       /* the same of position and wait */
 	REQUEST_TIMEOUT_MAX_S = 86400, /* the most that it may say */
 };
 
-enum request_verb { REQUEST_STATUS, REQUEST_SYNC, REQUEST_RELOAD };
+enum request_verb { REQUEST_STATUS, REQUEST_SYNC, REQUEST_RELOAD, REQUEST_POSITION, REQUEST_WAIT };
 
 struct request {
 	enum request_verb verb;
 	bool json; /* else text: lines of a table begin with `=`, others with a space, hints with `!` */
-	const char *replica; /* sync: only this one; NULL: all */
-	int64_t timeout_us;  /* sync */
-	const char **dbs;    /* absolute paths; none: all */
+	const char *replica;  /* sync: only this one; NULL: all */
+	const char *position; /* wait: GENERATION/INDEX:OFFSET, and it is one */
+	int64_t timeout_us;   /* sync, position, wait */
+	const char **dbs;     /* absolute paths; none: all; position and wait: exactly one */
 	size_t dbs_n;
 	char *text; /* what request_parse decoded the strings into */
 };

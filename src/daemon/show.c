@@ -648,3 +648,27 @@ int show_sync(const struct sync *y, bool json, struct dyn *to)
 	}
 	return sync_end_line(y, to);
 }
+
+/* ---- positions ---- */
+
+int show_reach(const struct request *q, const struct reach *r, enum reach_result result, const struct err *e,
+	       struct dyn *to)
+{
+	char text[POSITION_TEXT_BYTES];
+	bool known = q->verb == REQUEST_WAIT || result == REACH_DONE;
+	if (q->json) {
+		struct json j = JSON_TO_DYN(to, 1);
+		json_object(&j, NULL);
+		json_string(&j, "path", q->dbs[0]);
+		json_string(&j, "position", known ? position_format(text, &r->generation, r->at) : NULL);
+		if (q->verb == REQUEST_WAIT)
+			json_bool(&j, "reached", result == REACH_DONE);
+		json_end(&j);
+		if (json_finish(&j) < 0 || dyn_add(to, "\n", 1) < 0)
+			return -1;
+	} else if (q->verb == REQUEST_POSITION && known) {
+		line(to, ' ', "%s", position_format(text, &r->generation, r->at));
+	}
+	return result == REACH_DONE ? answer_end(to, 0, "done")
+				    : answer_end(to, err_exit_code(e->kind), e->text);
+}

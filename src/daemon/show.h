@@ -10,6 +10,7 @@
 
 #include "base/buf.h"
 #include "base/json.h"
+#include "daemon/reach.h"
 #include "daemon/request.h"
 #include "daemon/status.h"
 #include "daemon/sync.h"
@@ -35,5 +36,8 @@ int show_status_some(struct show *s, const struct daemon *d);
 
 /* All of what a wait has become, the line of the end included. -1: no memory. */
 int show_sync(const struct sync *y, bool json, struct dyn *to);
+/* The same of a question for a position, or of a wait for one. */
+int show_reach(const struct request *q, const struct reach *r, enum reach_result result, const struct err *e,
+	       struct dyn *to);
 
 #endif

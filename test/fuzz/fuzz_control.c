@@ -22,6 +22,7 @@ static void same_again(const struct request *r)
 	assert(again.verb == r->verb && again.json == r->json && again.dbs_n == r->dbs_n);
 	assert(r->verb != REQUEST_SYNC || again.timeout_us == r->timeout_us);
 	assert(!again.replica == !r->replica && (!r->replica || strcmp(again.replica, r->replica) == 0));
+	assert(!again.position == !r->position && (!r->position || strcmp(again.position, r->position) == 0));
 	for (size_t i = 0; i < r->dbs_n; i++)
 		assert(strcmp(again.dbs[i], r->dbs[i]) == 0);
 	request_free(&again);

@@ -40,6 +40,14 @@ static void test_plain(void **state)
 	assert_string_equal(r.dbs[2], "/d");
 	assert_string_equal(r.replica, "s3");
 	assert_int_equal(r.timeout_us, 1500000);
+	assert_int_equal(parse("walbrook/1 position db=/a"), 0);
+	assert_int_equal(r.verb, REQUEST_POSITION);
+	assert_int_equal(r.timeout_us, 10000000);
+	assert_int_equal(parse("walbrook/1 wait db=/a position=0123456789abcdef/0000000a:4152 timeout-ms=5"),
+			 0);
+	assert_int_equal(r.verb, REQUEST_WAIT);
+	assert_string_equal(r.position, "0123456789abcdef/0000000a:4152");
+	assert_int_equal(r.timeout_us, 5000);
 	request_free(&r);
 }
 
@@ -52,7 +60,7 @@ static void test_wrong(void **state)
 		{ "walbrook/2 status", "begins with walbrook/1" },
 		{ "GET / HTTP/1.1", "begins with walbrook/1" },
 		{ "walbrook/1", "no request" },
-		{ "walbrook/1 stop", "there are status, sync and reload" },
+		{ "walbrook/1 stop", "there are status, sync, reload, position and wait" },
 		{ "walbrook/1 status json", "KEY=VALUE" },
 		{ "walbrook/1 status format=xml", "json or text" },
 		{ "walbrook/1 status format=json format=json", "twice" },
@@ -70,6 +78,13 @@ static void test_wrong(void **state)
 		{ "walbrook/1 sync timeout-ms=99999999999999999999999", "timeout-ms" },
 		{ "walbrook/1 sync timeout-ms=-1", "timeout-ms" },
 		{ "walbrook/1 sync timeout-ms=5s", "timeout-ms" },
+		{ "walbrook/1 status timeout-ms=5", "status has no key" },
+		{ "walbrook/1 position", "exactly one db" },
+		{ "walbrook/1 position db=/a db=/b", "exactly one db" },
+		{ "walbrook/1 position db=/a position=0123456789abcdef/00000000:0", "position has no key" },
+		{ "walbrook/1 wait db=/a", "takes a position" },
+		{ "walbrook/1 wait position=0123456789abcdef/00000000:0", "exactly one db" },
+		{ "walbrook/1 wait db=/a position=1:0", "GENERATION/INDEX:OFFSET" },
 	};
 	(void)state;
 	for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
