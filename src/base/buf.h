@@ -80,4 +80,7 @@ static inline void put_le32(uint8_t *p, uint32_t v)
 
 size_t put_varint(uint8_t *p, uint64_t v); /* returns bytes written, at most 10 */
 
+/* Length of the UTF-8 character that begins at p (n > 0 bytes are there), its number in *ret; 0: it is none. */
+size_t utf8_take(const uint8_t *p, size_t n, uint32_t *ret);
+
 #endif

@@ -41,28 +41,6 @@ static void new_line(struct json *j)
 	put(j, spaces, 2 * (size_t)j->depth);
 }
 
-/* Length of the UTF-8 character that begins at p (n > 0 bytes are there), its number in *ret; 0: it is none. */
-static size_t utf8(const uint8_t *p, size_t n, uint32_t *ret)
-{
-	static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
-	size_t len = p[0] < 0x80   ? 1
-		     : p[0] < 0xc2 ? 0
-		     : p[0] < 0xe0 ? 2
-		     : p[0] < 0xf0 ? 3
-		     : p[0] < 0xf5 ? 4
-				   : 0;
-	if (len == 0 || len > n)
-		return 0;
-	uint32_t v = len == 1 ? p[0] : p[0] & (0x7fu >> len);
-	for (size_t i = 1; i < len; i++) {
-		if ((p[i] & 0xc0) != 0x80)
-			return 0;
-		v = v << 6 | (p[i] & 0x3f);
-	}
-	*ret = v;
-	return v < least[len] || v > 0x10ffff || (v >= 0xd800 && v < 0xe000) ? 0 : len;
-}
-
 /* The escape of a character, "" if it stands for itself. */
 static void escape(char buf[16], uint32_t c)
 {
@@ -82,7 +60,7 @@ static void put_string(struct json *j, const uint8_t *p, size_t n)
 	put(j, "\"", 1);
 	while (n > 0) {
 		uint32_t c;
-		size_t len = utf8(p, n, &c), step = len ? len : 1;
+		size_t len = utf8_take(p, n, &c), step = len ? len : 1;
 		if (len > 0)
 			escape(esc, c);
 		else

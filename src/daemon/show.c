@@ -15,59 +15,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/clock.h"
-
-enum { TEXT_BYTES = 48 };
-
-/* ---- words for people ---- */
-
-static char *bytes_text(char buf[TEXT_BYTES], uint64_t n)
-{
-	static const char *const units[] = { "kB", "MB", "GB", "TB", "PB", "EB" };
-	if (n < 1000) {
-		snprintf(buf, TEXT_BYTES, "%" PRIu64 " B", n);
-		return buf;
-	}
-	double v = (double)n / 1000;
-	size_t i = 0;
-	while (v >= 999.95 && i + 1 < sizeof units / sizeof *units) {
-		v /= 1000;
-		i++;
-	}
-	snprintf(buf, TEXT_BYTES, "%.1f %s", v, units[i]);
-	return buf;
-}
-
-static char *age_text(char buf[TEXT_BYTES], int64_t us)
-{
-	int64_t s = us / 1000000;
-	if (us <= 0)
-		snprintf(buf, TEXT_BYTES, "0s");
-	else if (s < 10)
-		snprintf(buf, TEXT_BYTES, "%.1fs", us < 100000 ? 0.1 : (double)(us / 100000) / 10);
-	else if (s < 60)
-		snprintf(buf, TEXT_BYTES, "%" PRId64 "s", s);
-	else if (s < 3600)
-		snprintf(buf, TEXT_BYTES, "%" PRId64 "m%02ds", s / 60, (int)(s % 60));
-	else if (s < 86400)
-		snprintf(buf, TEXT_BYTES, "%" PRId64 "h%02dm", s / 3600, (int)(s / 60 % 60));
-	else
-		snprintf(buf, TEXT_BYTES, "%" PRId64 "d%02dh", s / 86400, (int)(s / 3600 % 24));
-	return buf;
-}
-
-static char *position_text(char buf[TEXT_BYTES], struct position p)
-{
-	snprintf(buf, TEXT_BYTES, "%08" PRIx64 ":%" PRIu64, p.index, p.offset);
-	return buf;
-}
-
-static char *when_text(char buf[TIME_TEXT_BYTES], int64_t wall_us)
-{
-	if (wall_us == 0)
-		return strcpy(buf, "never");
-	return time_format(buf, wall_us, 0);
-}
+#include "daemon/words.h"
 
 /* ---- lines of text ---- */
 
@@ -97,70 +45,25 @@ static const char *cell(char buf[PATH_BYTES], const char *text)
 	return buf;
 }
 
-/* The path stands before it already. */
-static const char *reason_of(const struct status_db *db)
-{
-	size_t n = strlen(db->path);
-	bool again = strncmp(db->reason, db->path, n) == 0 && db->reason[n] == ':' && db->reason[n + 1] == ' ';
-	return db->reason + (again ? n + 2 : 0);
-}
-
-static bool replica_needs(const struct status_replica *r)
-{
-	return r->failing || r->validation.result == VALIDATION_ERROR;
-}
-
-static bool db_needs(const struct status_db *db)
-{
-	return db->state == DB_GAP || db->state == DB_BROKEN ||
-	       (*db->reason && db->state != DB_WAITING && db->step_errors > 0);
-}
-
-static const char *lag_text(char buf[TEXT_BYTES], const struct status_db *db, const struct status_replica *r)
-{
-	if (generation_none(&db->generation))
-		return "-";
-	return age_text(buf, r->lag_us);
-}
-
-/* What keeps a replica from being fine, in a word or two. */
-static const char *replica_word(char buf[TEXT_BYTES], const struct status_db *db,
-				const struct status_replica *r)
-{
-	if (r->failing) {
-		snprintf(buf, TEXT_BYTES, "fails (%u %s)", r->tries, r->tries == 1 ? "try" : "tries");
-		return buf;
-	}
-	if (r->validation.result == VALIDATION_ERROR)
-		return "does not validate";
-	if (generation_none(&db->generation))
-		return "-";
-	if (!r->attached)
-		return "not reached yet";
-	if (!r->restorable)
-		return "snapshot is due";
-	return r->lag_us ? "behind" : "ok";
-}
-
 static void table_rows(struct show *s, const struct managed *m, const struct status_db *db, bool *trouble)
 {
-	char a[TEXT_BYTES], b[TEXT_BYTES], c[TEXT_BYTES], f[TEXT_BYTES], w[TEXT_BYTES];
+	char a[WORDS_BYTES], b[WORDS_BYTES], c[WORDS_BYTES], f[WORDS_BYTES], w[WORDS_BYTES];
 	char path[PATH_BYTES], name[PATH_BYTES];
 	bool any = !generation_none(&db->generation);
-	const char *at = any ? position_text(a, db->captured) : "-";
+	const char *at = any ? words_position(a, db->captured) : "-";
 	cell(path, db->path);
 	for (size_t i = 0; i < db->replicas_n; i++) {
 		struct status_replica r;
 		status_of_replica(&m->ships[i], s->now, &r);
-		*trouble = *trouble || replica_needs(&r);
+		*trouble = *trouble || words_replica_needs(&r);
 		bool known = !generation_none(&r.generation);
 		bool other = known && !generation_equal(&r.generation, &db->generation);
 		line(s->to, '=', "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s", i == 0 ? path : "",
 		     i == 0 ? db->state_name : "", i == 0 ? at : "", cell(name, r.name),
 		     other   ? "older generation"
-		     : known ? position_text(b, r.at)
+		     : known ? words_position(b, r.at)
 			     : "-",
-		     lag_text(c, db, &r), bytes_text(f, r.behind_bytes), replica_word(w, db, &r));
+		     words_lag(c, db, &r), words_bytes(f, r.behind_bytes), words_replica(w, db, &r));
 	}
 	if (db->replicas_n == 0)
 		line(s->to, '=', "%s\t%s\t%s\t-\t-\t-\t-\tno replica", path, db->state_name, at);
@@ -170,12 +73,12 @@ static void table_rows(struct show *s, const struct managed *m, const struct sta
 
 static void explain_db(struct dyn *to, const struct status_db *db, struct status_now now)
 {
-	char age[TEXT_BYTES];
-	bool plain = !*db->reason || (!db_needs(db) && db->state != DB_WAITING);
+	char age[WORDS_BYTES];
+	bool plain = !*db->reason || (!words_db_needs(db) && db->state != DB_WAITING);
 	if (plain)
 		return;
 	line(to, ' ', "%s: %s for %s: %s", db->path, db->state_name,
-	     age_text(age, db->since_wall_us ? now.wall_us - db->since_wall_us : 0), reason_of(db));
+	     words_age(age, db->since_wall_us ? now.wall_us - db->since_wall_us : 0), words_reason(db));
 	if (db->state == DB_GAP)
 		line(to, ' ', "  nothing is captured now; a new generation begins by itself as soon as it can");
 	else if (db->state == DB_BROKEN)
@@ -188,17 +91,17 @@ static void explain_db(struct dyn *to, const struct status_db *db, struct status
 
 static void explain_replica(struct dyn *to, const struct status_db *db, const struct status_replica *r)
 {
-	char at[TIME_TEXT_BYTES], age[TEXT_BYTES], bytes[TEXT_BYTES], next[TEXT_BYTES];
+	char at[TIME_TEXT_BYTES], age[WORDS_BYTES], bytes[WORDS_BYTES], next[WORDS_BYTES];
 	if (r->failing) {
 		line(to, ' ', "%s: replica %s fails (%u %s, last %s): %s", db->path, r->name, r->tries,
-		     r->tries == 1 ? "try" : "tries", when_text(at, r->error_wall_us), r->error);
+		     r->tries == 1 ? "try" : "tries", words_when(at, r->error_wall_us), r->error);
 		line(to, ' ', "  it lags by %s and %s, which wait in the spool; next try in %s",
-		     age_text(age, r->lag_us), bytes_text(bytes, r->behind_bytes),
-		     age_text(next, r->retry_in_us));
+		     words_age(age, r->lag_us), words_bytes(bytes, r->behind_bytes),
+		     words_age(next, r->retry_in_us));
 	}
 	if (r->validation.result == VALIDATION_ERROR)
 		line(to, ' ', "%s: replica %s did not validate at %s; walbrook verify -replica %s %s tells why",
-		     db->path, r->name, when_text(at, r->validation.wall_us), r->name, db->path);
+		     db->path, r->name, words_when(at, r->validation.wall_us), r->name, db->path);
 }
 
 static void explain(struct show *s, const struct managed *m, const struct status_db *db)
@@ -226,57 +129,57 @@ static void field(struct dyn *to, const char *name, const char *fmt, ...)
 
 static void whole_replica(struct dyn *to, const struct status_db *db, const struct status_replica *r)
 {
-	char a[TEXT_BYTES], w[TEXT_BYTES], at[TIME_TEXT_BYTES], pos[POSITION_TEXT_BYTES];
+	char a[WORDS_BYTES], w[WORDS_BYTES], at[TIME_TEXT_BYTES], pos[POSITION_TEXT_BYTES];
 	line(to, ' ', "replica %s (%s)", r->name, r->url);
-	field(to, "state", "%s", replica_word(w, db, r));
+	field(to, "state", "%s", words_replica(w, db, r));
 	field(to, "position", "%s",
 	      generation_none(&r->generation) ? "-" : position_format(pos, &r->generation, r->at));
-	field(to, "lag", "%s", lag_text(w, db, r));
-	field(to, "behind", "%s in %" PRIu64 " segments", bytes_text(a, r->behind_bytes), r->behind_segments);
-	field(to, "shipped", "%s in %" PRIu64 " objects", bytes_text(a, r->stored_bytes), r->objects);
+	field(to, "lag", "%s", words_lag(w, db, r));
+	field(to, "behind", "%s in %" PRIu64 " segments", words_bytes(a, r->behind_bytes), r->behind_segments);
+	field(to, "shipped", "%s in %" PRIu64 " objects", words_bytes(a, r->stored_bytes), r->objects);
 	if (r->snapshot_at.index == UINT64_MAX)
 		field(to, "snapshot", "none of this generation");
 	else
-		field(to, "snapshot", "%s at index %08" PRIx64, when_text(at, r->snapshot_wall_us),
+		field(to, "snapshot", "%s at index %08" PRIx64, words_when(at, r->snapshot_wall_us),
 		      r->snapshot_at.index);
-	field(to, "last success", "%s", when_text(at, r->success_wall_us));
+	field(to, "last success", "%s", words_when(at, r->success_wall_us));
 	if (r->errors)
-		field(to, "errors", "%" PRIu64 ", last %s: %s", r->errors, when_text(at, r->error_wall_us),
+		field(to, "errors", "%" PRIu64 ", last %s: %s", r->errors, words_when(at, r->error_wall_us),
 		      r->error);
 	else
 		field(to, "errors", "none");
 	if (r->validation.result != VALIDATION_NONE)
 		field(to, "validation", "%s at %s (%" PRIu64 " good, %" PRIu64 " bad)",
 		      r->validation.result == VALIDATION_OK ? "ok" : "FAILED",
-		      when_text(at, r->validation.wall_us), r->validation.ok, r->validation.failed);
+		      words_when(at, r->validation.wall_us), r->validation.ok, r->validation.failed);
 }
 
 static void whole_db(struct show *s, const struct managed *m, const struct status_db *db, bool *trouble)
 {
 	struct dyn *to = s->to;
-	char a[TEXT_BYTES], b[TEXT_BYTES], at[TIME_TEXT_BYTES], pos[POSITION_TEXT_BYTES];
+	char a[WORDS_BYTES], b[WORDS_BYTES], at[TIME_TEXT_BYTES], pos[POSITION_TEXT_BYTES];
 	line(to, ' ', "%s", db->path);
-	field(to, "state", "%s since %s%s%s", db->state_name, when_text(at, db->since_wall_us),
-	      *db->reason ? ": " : "", reason_of(db));
+	field(to, "state", "%s since %s%s%s", db->state_name, words_when(at, db->since_wall_us),
+	      *db->reason ? ": " : "", words_reason(db));
 	field(to, "position", "%s",
 	      generation_none(&db->generation) ? "-" : position_format(pos, &db->generation, db->captured));
-	field(to, "newest commit", "%s", when_text(at, db->commit_wall_us));
-	field(to, "not shipped for", "%s", age_text(a, db->oldest_unshipped_age_us));
-	field(to, "database", "%s in pages of %" PRIu32 " bytes", bytes_text(a, db->file_bytes),
+	field(to, "newest commit", "%s", words_when(at, db->commit_wall_us));
+	field(to, "not shipped for", "%s", words_age(a, db->oldest_unshipped_age_us));
+	field(to, "database", "%s in pages of %" PRIu32 " bytes", words_bytes(a, db->file_bytes),
 	      db->page_bytes);
-	field(to, "WAL", "%s of %s are in use", bytes_text(a, db->wal_bytes),
-	      bytes_text(b, db->wal_file_bytes));
+	field(to, "WAL", "%s of %s are in use", words_bytes(a, db->wal_bytes),
+	      words_bytes(b, db->wal_file_bytes));
 	field(to, "captured", "%" PRIu64 " commits, %s of WAL", db->captured_commits,
-	      bytes_text(a, db->captured_wal_bytes));
-	field(to, "spool", "%s in %" PRIu64 " segments", bytes_text(a, db->spool_bytes), db->spool_segments);
+	      words_bytes(a, db->captured_wal_bytes));
+	field(to, "spool", "%s in %" PRIu64 " segments", words_bytes(a, db->spool_bytes), db->spool_segments);
 	field(to, "checkpoints", "%" PRIu64 ", longest hold of the write lock %.1f ms", db->checkpoints.copies,
 	      (double)db->checkpoints.longest_hold_us / 1000);
 	field(to, "generations", "%" PRIu64 " begun, %" PRIu64 " gaps", db->generations_begun, db->gaps);
-	*trouble = db_needs(db);
+	*trouble = words_db_needs(db);
 	for (size_t i = 0; i < db->replicas_n; i++) {
 		struct status_replica r;
 		status_of_replica(&m->ships[i], s->now, &r);
-		*trouble = *trouble || replica_needs(&r);
+		*trouble = *trouble || words_replica_needs(&r);
 		whole_replica(to, db, &r);
 	}
 }
@@ -394,11 +297,11 @@ static void json_db(struct show *s, const struct managed *m, const struct status
 	json_uint(j, "generations_begun", db->generations_begun);
 	json_uint(j, "gaps", db->gaps);
 	json_array(j, "replicas");
-	*trouble = db_needs(db);
+	*trouble = words_db_needs(db);
 	for (size_t i = 0; i < db->replicas_n; i++) {
 		struct status_replica r;
 		status_of_replica(&m->ships[i], s->now, &r);
-		*trouble = *trouble || replica_needs(&r);
+		*trouble = *trouble || words_replica_needs(&r);
 		json_replica(j, &r);
 	}
 	json_end(j);
@@ -455,7 +358,7 @@ static void show_one(struct show *s, const struct managed *m)
 {
 	struct status_db db;
 	status_of_db(m, s->now, &db);
-	bool trouble = db_needs(&db);
+	bool trouble = words_db_needs(&db);
 	if (s->phase == SHOW_TROUBLE) {
 		explain(s, m, &db);
 		return;
@@ -528,15 +431,15 @@ int show_status_some(struct show *s, const struct daemon *d)
 /* What a replica still lacks, in words. */
 static void missing(char *buf, size_t size, const struct status_db *db, const struct status_replica *r)
 {
-	char bytes[TEXT_BYTES];
+	char bytes[WORDS_BYTES];
 	if (r->failing)
 		snprintf(buf, size, "fails (%u %s): %s", r->tries, r->tries == 1 ? "try" : "tries", r->error);
 	else if (db->state == DB_GAP)
-		snprintf(buf, size, "nothing is captured now: %s", reason_of(db));
+		snprintf(buf, size, "nothing is captured now: %s", words_reason(db));
 	else if (!r->attached)
 		snprintf(buf, size, "not reached yet");
 	else if (r->behind_bytes)
-		snprintf(buf, size, "%s are not shipped yet", bytes_text(bytes, r->behind_bytes));
+		snprintf(buf, size, "%s are not shipped yet", words_bytes(bytes, r->behind_bytes));
 	else if (!r->restorable)
 		snprintf(buf, size, "the first snapshot of the generation is not there yet");
 	else
@@ -553,19 +456,19 @@ struct sync_show {
 static void sync_replica(struct sync_show *o, const struct sync_wait *w, const struct shipper *s,
 			 const struct status_db *db, bool first)
 {
-	char at[TEXT_BYTES], path[PATH_BYTES], name[PATH_BYTES], what[ERR_TEXT_BYTES + 64] = "shipped";
+	char at[WORDS_BYTES], path[PATH_BYTES], name[PATH_BYTES], what[ERR_TEXT_BYTES + 64] = "shipped";
 	struct status_replica r;
 	bool there = w->kind == ERR_NONE && sync_has(w, s);
 	status_of_replica(s, o->now, &r);
 	if (w->kind != ERR_NONE)
-		snprintf(what, sizeof what, "%s: %s", db->state_name, reason_of(db));
+		snprintf(what, sizeof what, "%s: %s", db->state_name, words_reason(db));
 	else if (!there)
 		missing(what, sizeof what, db, &r);
 	else if (generation_none(&w->generation))
-		snprintf(what, sizeof what, "nothing to ship: %s", reason_of(db));
+		snprintf(what, sizeof what, "nothing to ship: %s", words_reason(db));
 	if (!o->json) {
 		line(o->to, '=', "%s\t%s\t%s\t%s", first ? cell(path, db->path) : "", cell(name, r.name),
-		     generation_none(&r.generation) ? "-" : position_text(at, r.at), what);
+		     generation_none(&r.generation) ? "-" : words_position(at, r.at), what);
 		return;
 	}
 	json_object(&o->j, NULL);
