@@ -37,7 +37,7 @@ struct engine {
 	bool stopping;
 };
 
-enum ship_job { SHIP_NONE, SHIP_ATTACH, SHIP_OBJECT, SHIP_SETTLE, SHIP_RETAIN };
+enum ship_job { SHIP_NONE, SHIP_ATTACH, SHIP_OBJECT, SHIP_SETTLE, SHIP_LOOK, SHIP_RETAIN };
 enum { SHIP_BATCH = 64, SHIP_BATCH_BYTES = 64 << 20 };
 
 /* What is shown of a replica while a job has it in hand: as it was before. */
@@ -88,6 +88,8 @@ struct shipper {
 	unsigned misses;
 	int64_t adrift_wall_us; /* since when it lacks something that is not in the list; 0: it does not */
 	struct generation settled_in;
+	int64_t look_us,
+		looked_us; /* monotonic: a look at what is there began; and the last that found a snapshot */
 	struct position settled; /* what is durable there, with its index: everything of settled_in before it */
 	struct replica_seen seen;
 	struct ship_counts n;
@@ -213,7 +215,7 @@ void ship_saw_error(struct shipper *s, const char *text);
 bool ship_restorable(const struct shipper *s); /* it has a snapshot of the current generation */
 
 /* sync.c: whether somebody waits for a replica. No job has it in hand. */
-enum sync_wish { SYNC_NONE, SYNC_SHIP, SYNC_SETTLE };
+enum sync_wish { SYNC_NONE, SYNC_SHIP, SYNC_SETTLE, SYNC_LOOK };
 enum sync_wish sync_wish(const struct shipper *s);
 
 /* ship.c */

@@ -79,6 +79,9 @@ static int run(struct task *t)
 	case SHIP_SETTLE:
 		s->rc = replica_settle(&s->r, true, &s->e);
 		break;
+	case SHIP_LOOK:
+		s->rc = replica_look(&s->r, &s->e);
+		break;
 	case SHIP_RETAIN:
 		s->rc = replica_retain(&s->r, wall_us(), &s->e);
 		break;
@@ -255,6 +258,8 @@ static void done(struct task *t)
 		finish_attach(s);
 	if (was == SHIP_OBJECT)
 		finish_object(s, now_us);
+	if (was == SHIP_LOOK && s->rc == 0 && !s->r.wants_snapshot && !s->r.emptied)
+		s->looked_us = s->look_us;
 	if (s->r.emptied)
 		emptied(s);
 	if (s->rc < 0) {
@@ -380,6 +385,11 @@ int64_t ship_turn(struct shipper *s, int64_t now_us)
 	enum sync_wish wish = s->m->syncs ? sync_wish(s) : SYNC_NONE;
 	if (wish == SYNC_SETTLE) {
 		submit(s, SHIP_SETTLE);
+		return 0;
+	}
+	if (wish == SYNC_LOOK) {
+		s->look_us = now_us;
+		submit(s, SHIP_LOOK);
 		return 0;
 	}
 	if (s->cursor) {

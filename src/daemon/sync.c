@@ -5,7 +5,8 @@
  * Happy path: a step is forced; once one that began after the request has captured all that was committed when
  * it began, the captured position is what to wait for. Replicas that are behind it ship without a token and
  * settle without waiting for quiet (ship.c asks sync_wish). A database is over when each replica that was asked
- * for holds everything before the position, its index included, and a snapshot of that generation.
+ * for holds everything before the position, its index included, and a snapshot of that generation: that one is
+ * looked for (one listing), since somebody may have deleted it.
  *
  * Failure modes: a new generation begins meanwhile (another step is waited for, and a new position); the
  * database is broken (over, with its reason); it is not there (nothing to wait for but what was captured
@@ -42,17 +43,30 @@ static bool settled(const struct sync_wait *w, const struct shipper *s)
 	return s->job == SHIP_NONE && !s->held && !s->r.doc_dirty && passed(w, s);
 }
 
+/* What others deleted meanwhile is noticed by looking only: a backup without its snapshot is none. */
+static bool looked_at(const struct sync_wait *w, const struct shipper *s)
+{
+	return s->looked_us >= w->of->begun_us;
+}
+
 bool sync_has(const struct sync_wait *w, const struct shipper *s)
 {
-	return w->aimed && settled(w, s) && (generation_none(&w->generation) || ship_restorable(s));
+	return w->aimed && settled(w, s) &&
+	       (generation_none(&w->generation) || (ship_restorable(s) && looked_at(w, s)));
 }
 
 enum sync_wish sync_wish(const struct shipper *s)
 {
 	enum sync_wish wish = SYNC_NONE;
 	for (const struct sync_wait *w = s->m->syncs; w; w = w->next) {
-		if (!w->aimed || !sync_concerns(w->of, s) || settled(w, s))
+		if (!w->aimed || !sync_concerns(w->of, s))
 			continue;
+		if (settled(w, s)) {
+			bool look = !generation_none(&w->generation) && ship_restorable(s) && !looked_at(w, s);
+			if (look && wish == SYNC_NONE)
+				wish = SYNC_LOOK;
+			continue;
+		}
 		if (!passed(w, s))
 			return SYNC_SHIP;
 		wish = SYNC_SETTLE;

@@ -91,6 +91,10 @@ int replica_note_usable(struct replica *r, const struct snapshot *s, struct posi
 /* After it was published. */
 int replica_note_snapshot(struct replica *r, const struct snapshot *s, struct err *e);
 
+/* Whether the newest snapshot that we know of is there still (one listing). If not, it is said, and
+ * wants_snapshot or emptied are set; that is no error. */
+int replica_look(struct replica *r, struct err *e);
+
 /* Deletes what no moment inside the retention window needs (spec: history >= retention; old snapshots first,
  * then the segments below the oldest kept one, highest offset first). */
 int replica_retain(struct replica *r, int64_t now_wall_us, struct err *e);

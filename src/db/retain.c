@@ -10,7 +10,7 @@
  * nor does anything with a foreign name.
  *
  * Failure modes: a listing fails, is empty, or lacks the snapshot that we know is there: nothing is deleted, it
- * is said. */
+ * is said, and what was lost is made anew (look.c). */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -258,6 +258,8 @@ int replica_retain(struct replica *r, int64_t now_wall_us, struct err *e)
 			current = &all.v[i];
 	}
 	if (!current || !knows(current, r)) {
+		if (replica_look(r, e) < 0)
+			goto out;
 		err_set(e, ERR_UNREACHABLE,
 			"the listing lacks a snapshot that was written; nothing is deleted (is the replica "
 			"complete?)");

@@ -134,6 +134,19 @@ for ((i = 102; i <= 106; i++)); do
 done
 is "$bad" 0 "the same with kill -9 as soon as it has returned; the socket left behind is replaced"
 
+note "what others delete"
+rm "$T"/far/generations/*/snapshots/*
+run walbrook sync -config "$T/walbrook.yml" "$T/app.db"
+is "$rc" 0 "the snapshots of a replica are gone: sync makes one"
+replica_has "$T/far" 'SELECT max(a) FROM t' 106
+ok $? "before it returns"
+is "$(generations "$T/far")" "$(generations "$T/near")" "in the same generation"
+rm -r "$T/far/generations"
+run walbrook sync -config "$T/walbrook.yml" "$T/app.db"
+is "$rc" 0 "everything is gone: a new generation"
+replica_has "$T/far" 'SELECT max(a) FROM t' 106
+ok $? "before it returns"
+
 note "while a writer never pauses"
 (
   exec 2>/dev/null

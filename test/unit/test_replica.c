@@ -993,8 +993,54 @@ static void test_retain_suspicious(void **state)
 		assert_int_equal(x.e.kind, ERR_UNREACHABLE);
 		assert_non_null(strstr(x.e.text, how == 2 ? "cannot list" : "nothing is deleted"));
 		assert_int_equal(x.spy->removed_n, 0);
+		/* What is there is what counts from now on; a place that cannot be read changes nothing. */
+		assert_int_equal(x.r.snapshots_n, how == 0 ? 3 : how == 1 ? 0 : 4);
+		assert_int_equal(x.r.wants_snapshot, how == 1);
 		end(&x);
 	}
+}
+
+static void forget(const char *name, const char *what)
+{
+	char command[PATH_BYTES + 64];
+	snprintf(command, sizeof command, "rm -r %s/generations/%s/%s", at("%s/replica", name), gen.name, what);
+	assert_int_equal(system(command), 0);
+}
+
+/* Others delete in a replica: it is noticed by a look, one listing, and only then. */
+static void test_look(void **state)
+{
+	(void)state;
+	struct world_of x;
+	begin_retention(&x, "look", 24);
+	unsigned calls = x.spy->calls;
+	assert_int_equal(replica_look(&x.r, &x.e), 0);
+	assert_int_equal(x.spy->calls, calls + 1);
+	assert_int_equal(x.r.snapshots_n, 4);
+	forget("look", "snapshots/0000000c.snapshot.lz4"); /* the newest: an older one does as well */
+	assert_int_equal(replica_look(&x.r, &x.e), 0);
+	assert_int_equal(x.r.snapshots_n, 3);
+	assert_int_equal(x.r.snapshots[2].index, 8);
+	assert_false(x.r.wants_snapshot);
+	x.spy->fail_list = true; /* not to be told: nothing changes */
+	assert_int_equal(replica_look(&x.r, &x.e), -1);
+	assert_int_equal(x.e.kind, ERR_UNREACHABLE);
+	assert_int_equal(x.r.snapshots_n, 3);
+	x.spy->fail_list = false;
+	forget("look", "snapshots");
+	assert_int_equal(replica_look(&x.r, &x.e), 0);
+	assert_true(x.r.wants_snapshot);
+	assert_false(x.r.emptied); /* the WAL is there: a snapshot will do */
+	assert_int_equal(x.r.snapshots_n, 0);
+	calls = x.spy->calls;
+	assert_int_equal(replica_look(&x.r, &x.e), 0);
+	assert_int_equal(x.spy->calls, calls);
+	end(&x);
+	begin_retention(&x, "look-all", 24);
+	sh("rm -r look-all/replica/generations");
+	assert_int_equal(replica_look(&x.r, &x.e), 0);
+	assert_true(x.r.wants_snapshot && x.r.emptied); /* only a new generation will */
+	end(&x);
 }
 
 static void test_retain_foreign(void **state)
@@ -1083,6 +1129,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_retain_nothing),
 		cmocka_unit_test(test_retain_interrupted),
 		cmocka_unit_test(test_retain_suspicious),
+		cmocka_unit_test(test_look),
 		cmocka_unit_test(test_retain_foreign),
 		cmocka_unit_test(test_retain_generations),
 	};
