@@ -106,6 +106,8 @@ static void step_done(struct task *t)
 	m->captured = (struct position){ m->db.cap.at.index, m->db.cap.at.chain.offset };
 	if (m->report.loaded)
 		take_loaded(m);
+	if (!generation_none(&m->report.left))
+		m->left = m->report.left;
 	take_fresh(m);
 	m->stepped_to_stop = m->stepped_to_stop || m->report.stopped;
 	snap_step_done(m, m->report.pinned);

@@ -37,7 +37,7 @@ struct engine {
 	bool stopping;
 };
 
-enum ship_job { SHIP_NONE, SHIP_ATTACH, SHIP_OBJECT, SHIP_SETTLE, SHIP_LOOK, SHIP_RETAIN };
+enum ship_job { SHIP_NONE, SHIP_ATTACH, SHIP_OBJECT, SHIP_SETTLE, SHIP_LOOK, SHIP_RETAIN, SHIP_LEFT };
 enum { SHIP_BATCH = 64, SHIP_BATCH_BYTES = 64 << 20 };
 
 /* What is shown of a replica while a job has it in hand: as it was before. */
@@ -72,6 +72,8 @@ struct shipper {
 	enum ship_job job;  /* that is out; NONE: nothing is */
 	bool held;	    /* a snapshot is being published with it */
 	bool attached;	    /* what it holds of r.generation is known */
+	bool left_last;	    /* with SHIP_LEFT: all have it, what was kept goes */
+	bool left_done;	    /* m->left is nothing that concerns it any more */
 	bool lagged;	    /* it starts again with the next WAL index and a snapshot */
 	uint64_t lag_index; /* of the WAL when it was given up */
 	int rc;		    /* these three are the job's while it is out */
@@ -177,7 +179,8 @@ struct managed {
 
 	struct shipper *ships;
 	size_t ships_n;
-	struct snap *snap;					       /* while one is wanted or made */
+	struct generation left; /* an earlier run left times of its commits; none: or all replicas have them */
+	struct snap *snap;	/* while one is wanted or made */
 	enum { SNAP_NOT_QUEUED, SNAP_QUEUED, SNAP_CALLED } snap_queue; /* called: a place is kept for it */
 	struct managed *snap_next, **snap_at; /* snap_at: where the queue points to it */
 	struct managed *mark_next;

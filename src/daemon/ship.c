@@ -5,13 +5,15 @@
  * database is shipped once an interval. Segments of one WAL index that are due together go out as one object
  * (the format has no object that spans two).
  *
- * Happy path: attach (what does the replica hold of this generation?), then object after object; when it is
- * quiet the index object is settled; once in a retention check interval retention runs.
+ * Happy path: what a killed run knew of an older generation and had not told is told; attach (what does the
+ * replica hold of this generation?), then object after object; when it is quiet, and before it goes on to
+ * another generation, the index object is settled; once in a retention check interval retention runs.
  *
  * Failure modes: a job fails (backoff with jitter, independent of new commits; said at the 1st, 2nd, 4th, 8th …
  * time); the replica lacks something that is in neither spool nor WAL, holds what we never shipped, or was
  * emptied under our hands (a new generation). */
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -64,12 +66,29 @@ bool ship_done(const struct shipper *s)
 	return generation_none(&s->m->generation) || (s->attached && !s->cursor && !s->r.doc_dirty);
 }
 
+/* The last one of all replicas: what was kept has been of use. */
+static int run_left(struct shipper *s)
+{
+	char dir[PATH_BYTES];
+	if (!s->left_last)
+		return replica_recall_old(&s->r, &s->m->db.cap.spool, &s->m->left, &s->e);
+	int n = snprintf(dir, sizeof dir, "%s/%s", s->m->db.cap.spool.dir, s->m->left.name);
+	if (n > 0 && (size_t)n < sizeof dir)
+		times_remove_all(dir);
+	return 0;
+}
+
 static int run(struct task *t)
 {
 	struct shipper *s = OWNER_OF(t, struct shipper, task);
 	switch (s->job) {
 	case SHIP_ATTACH:
 		s->rc = replica_attach(&s->r, &s->target, &s->any, &s->e);
+		if (s->rc == 0 && s->any)
+			s->rc = replica_recall(&s->r, &s->m->db.cap.spool, &s->e);
+		break;
+	case SHIP_LEFT:
+		s->rc = run_left(s);
 		break;
 	case SHIP_OBJECT:
 		s->rc = replica_ship(&s->r, &s->m->db.cap.spool, s->batch, s->batch_n, &s->e);
@@ -248,6 +267,15 @@ static void emptied(struct shipper *s)
 		start_anew(s, "what was in a replica is not there any more");
 }
 
+static void left_done(struct shipper *s)
+{
+	struct managed *m = s->m;
+	if (s->left_last)
+		m->left = (struct generation){ "" };
+	s->left_done = true;
+	s->left_last = false;
+}
+
 static void done(struct task *t)
 {
 	struct shipper *s = OWNER_OF(t, struct shipper, task);
@@ -258,6 +286,8 @@ static void done(struct task *t)
 		finish_attach(s);
 	if (was == SHIP_OBJECT)
 		finish_object(s, now_us);
+	if (was == SHIP_LEFT && s->rc == 0)
+		left_done(s);
 	if (was == SHIP_LOOK && s->rc == 0 && !s->r.wants_snapshot && !s->r.emptied)
 		s->looked_us = s->look_us;
 	if (s->r.emptied)
@@ -289,6 +319,20 @@ static void submit(struct shipper *s, enum ship_job job)
 	s->e = ERR_INIT;
 	s->task = (struct task){ .run = run, .done = done, .class = TASK_QUICK };
 	engine_submit(s->m->en, &s->task);
+}
+
+/* What earlier runs knew of an older generation; true: its job is out now. The last replica clears it away. */
+static bool left_turn(struct shipper *s)
+{
+	struct managed *m = s->m;
+	if (generation_none(&m->left) || managed_stopping(m))
+		return false;
+	for (size_t i = 0; s->left_done && i < m->ships_n; i++)
+		if (!m->ships[i].left_done || m->ships[i].left_last)
+			return false;
+	s->left_last = s->left_done;
+	submit(s, SHIP_LEFT);
+	return true;
 }
 
 void ship_offer(struct shipper *s, struct spool_segment *first)
@@ -339,6 +383,13 @@ static bool needs_attach(struct shipper *s, struct generation *ret)
 	return true;
 }
 
+/* What is in r->doc would be lost with the next generation. */
+static bool leaves_generation(struct shipper *s)
+{
+	struct generation g;
+	return s->attached && (needs_attach(s, &g) || s->lagged);
+}
+
 /* Into another generation. One that was born in this run is empty everywhere: no store is asked. */
 static bool enter_generation(struct shipper *s, const struct generation *g)
 {
@@ -372,6 +423,12 @@ int64_t ship_turn(struct shipper *s, int64_t now_us)
 		return s->retry_us;
 	if (s->m->out && !s->attached)
 		return 0; /* looked at again when the step is over */
+	if (left_turn(s))
+		return 0;
+	if (s->r.doc_dirty && leaves_generation(s)) {
+		submit(s, SHIP_SETTLE);
+		return 0;
+	}
 	if (s->lagged) {
 		if (!s->cursor)
 			return 0;

@@ -109,22 +109,21 @@ static int run_end(struct run *r, bool sync, struct err *e)
 		free(s);
 		return -1;
 	}
-	uint64_t prev_end = r->file.at.offset == 0 ? c->prev_end : 0;
-	spool_note_times(&r->file, r->chain.offset, prev_end, r->commits, r->commits_n);
-	r->open = false; /* a failed commit has removed the file */
-	if (spool_commit(&r->file, sync, e) < 0) {
-		free(s);
-		return -1;
-	}
 	*s = (struct spool_segment){ .generation = c->at.generation,
 				     .at = r->file.at,
 				     .end = r->chain.offset,
-				     .prev_end = prev_end,
+				     .prev_end = r->file.at.offset == 0 ? c->prev_end : 0,
 				     .stored_bytes = r->file.stored_bytes,
 				     .page_bytes = r->chain.page_bytes,
 				     .commits = r->commits,
 				     .commits_n = r->commits_n };
 	memcpy(s->salt, r->chain.salt, 8);
+	spool_note_times(&r->file, s);
+	r->open = false; /* a failed commit has removed the file */
+	if (spool_commit(&r->file, sync, e) < 0) {
+		free(s); /* its commits are still ours */
+		return -1;
+	}
 	r->commits = NULL;
 	r->commits_n = r->commits_cap = 0;
 	c->frames += wal_frames_in(s->page_bytes, s->end) - wal_frames_in(s->page_bytes, s->at.offset);

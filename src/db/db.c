@@ -931,6 +931,7 @@ static void rest_if_quiet(struct db *d)
 	bool quiet = d->mx_frame == d->backfill && mono_us() - d->changed_us >= REST_AFTER_US;
 	if (quiet && !d->resting) {
 		relay_rest(&d->relay);
+		spool_rest(&d->cap.spool);
 		malloc_trim(0);
 		struct err e = ERR_INIT;
 		if (save_place(d, &e) < 0)
@@ -942,8 +943,18 @@ static void rest_if_quiet(struct db *d)
 struct loaded {
 	struct db *d;
 	struct spool_segment *first, **end;
+	struct generation left;
 	struct err *e;
 };
+
+/* When its commits were seen may not be on the replicas yet. */
+static bool has_times(const struct spool *s, const struct generation *g)
+{
+	char dir[PATH_BYTES];
+	uint64_t ignore;
+	int n = snprintf(dir, sizeof dir, "%s/%s", s->dir, g->name);
+	return n > 0 && (size_t)n < sizeof dir && times_first(dir, 0, &ignore);
+}
 
 static int load_generation(void *arg, const struct generation *g)
 {
@@ -955,7 +966,9 @@ static int load_generation(void *arg, const struct generation *g)
 		tail = l->d->saved.chain;
 	if (spool_load(&l->d->cap.spool, g, &list, &tail, l->e) < 0)
 		return -1;
-	if (!list && !current) /* all of it was shipped long ago */
+	if (!list && !current && has_times(&l->d->cap.spool, g))
+		l->left = *g;
+	else if (!list && !current) /* all of it was shipped long ago */
 		return spool_remove_generation(&l->d->cap.spool, g, l->e);
 	*l->end = list;
 	while (*l->end)
@@ -963,12 +976,13 @@ static int load_generation(void *arg, const struct generation *g)
 	return 0;
 }
 
-static int load_spool(struct db *d, struct spool_segment **ret, struct err *e)
+static int load_spool(struct db *d, struct db_report *ret, struct err *e)
 {
 	struct loaded l = { .d = d, .end = &l.first, .e = e };
 	d->cap.spool.bytes = 0;
 	int rc = spool_generations(&d->cap.spool, load_generation, &l, e);
-	*ret = l.first;
+	ret->loaded = l.first;
+	ret->left = l.left;
 	return rc;
 }
 
@@ -1009,7 +1023,7 @@ void db_step(struct db *d, const struct db_order *order, struct db_report *ret)
 		return;
 	}
 	if (!d->spool_loaded) {
-		if (load_spool(d, &ret->loaded, &e) < 0)
+		if (load_spool(d, ret, &e) < 0)
 			log_error("spool cannot be read", L_S("db", d->o.path), L_S("error", e.text));
 		d->spool_loaded = true;
 	}

@@ -98,11 +98,12 @@ struct db_report {
 	struct spool_segment *fresh;  /* new segments, to be taken */
 	struct spool_segment *head;   /* of order.head_to, once it is done: all of it */
 	enum db_head { DB_HEAD_NONE, DB_HEAD_MORE, DB_HEAD_DONE, DB_HEAD_GONE, DB_HEAD_FAILED } head_is;
-	bool generation_began; /* cap.at.generation is a new one */
-	bool opened;	       /* first step that holds since the file was (re)opened */
-	bool reached;	       /* all that was committed when the step began is captured and durable */
-	bool pinned;	       /* order.snapshot is exact now */
-	bool missing;	       /* there is no file of this name */
+	struct generation left; /* with loaded: one that has ended, whose commit times may not be shipped */
+	bool generation_began;	/* cap.at.generation is a new one */
+	bool opened;		/* first step that holds since the file was (re)opened */
+	bool reached;		/* all that was committed when the step began is captured and durable */
+	bool pinned;		/* order.snapshot is exact now */
+	bool missing;		/* there is no file of this name */
 	bool stopped;	/* order.stop: let go (not when a generation began just now: it has no snapshot) */
 	int64_t due_us; /* monotonic: next step without an event; 0: none */
 };

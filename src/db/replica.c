@@ -73,9 +73,9 @@ void replica_rebase(struct replica *r, const struct generation *g, struct positi
 /* Attach. */
 
 struct newest {
-	struct position at;
+	struct position at, before; /* before: the newest of the WAL index before that one */
 	uint64_t bytes;
-	bool any;
+	bool any, any_before;
 };
 
 static int see_segment(void *arg, const struct store_entry *entry, struct err *e)
@@ -85,9 +85,15 @@ static int see_segment(void *arg, const struct store_entry *entry, struct err *e
 	(void)e;
 	if (entry->is_dir || !object_parse(entry->name, OBJECT_SEGMENT, &at))
 		return 0;
+	struct position other = at;
 	if (!n->any || position_compare(at, n->at) > 0) {
+		other = n->at;
 		n->at = at;
 		n->bytes = entry->bytes;
+	}
+	if (n->any && (!n->any_before || position_compare(other, n->before) > 0) && other.index < n->at.index) {
+		n->before = other;
+		n->any_before = true;
 	}
 	n->any = true;
 	return 0;
@@ -247,25 +253,6 @@ static void note_end(struct replica *r, struct position at, uint64_t end, uint64
 		r->noted = r->generation;
 }
 
-static void recall_doc(struct replica *r)
-{
-	char key[OBJECT_KEY_BYTES];
-	struct object o = { OBJECT_INDEX, r->generation, { r->at.index, 0 } };
-	struct dyn bytes = DYN_INIT(INDEX_DOC_MAX_BYTES);
-	struct err ignore;
-	index_doc_free(&r->doc);
-	if (r->blind) {
-		if (!r->shipped_dir ||
-		    shipped_doc_read(r->shipped_dir, &r->generation, r->at.index, &r->doc, &ignore) < 0)
-			r->doc = (struct wal_index_doc){ 0 };
-		return;
-	}
-	if (store_get_bytes(r->store, object_key(key, &o), &bytes, &ignore) == 0 &&
-	    index_doc_parse((struct span){ bytes.p, bytes.len }, &r->doc, &ignore) < 0)
-		r->doc = (struct wal_index_doc){ 0 };
-	dyn_free(&bytes);
-}
-
 int replica_attach(struct replica *r, const struct generation *g, bool *ret_any, struct err *e)
 {
 	char prefix[OBJECT_KEY_BYTES];
@@ -290,8 +277,25 @@ int replica_attach(struct replica *r, const struct generation *g, bool *ret_any,
 		r->generation = (struct generation){ "" };
 		return -1;
 	}
-	if (*ret_any)
-		recall_doc(r);
+	if (*ret_any && replica_doc_read(r, r->at.index, &r->doc, e) < 0) {
+		r->generation = (struct generation){ "" };
+		return -1;
+	}
+	r->before = n.any_before && n.before.index + 1 == n.at.index ? n.before : (struct position){ 0, 0 };
+	r->has_before = n.any_before && n.before.index + 1 == n.at.index;
+	return 0;
+}
+
+int replica_end_before(struct replica *r, uint64_t *ret, struct err *e)
+{
+	struct replica look = *r; /* what is found does not count as the end of the replica */
+	struct position at = r->before;
+	*ret = 0;
+	if (!r->has_before || r->blind)
+		return 0;
+	if (end_of(&look, true, &at, e) < 0)
+		return -1;
+	*ret = look.foreign || look.end_damaged ? 0 : at.offset;
 	return 0;
 }
 
@@ -424,61 +428,6 @@ static int put_object(struct replica *r, const char *key, const struct spool *sp
 	return r->store->ops->put_commit(out.put, e);
 }
 
-static int write_doc(struct replica *r, struct err *e)
-{
-	char key[OBJECT_KEY_BYTES];
-	struct object o = { OBJECT_INDEX, r->doc.generation, { r->doc.index, 0 } };
-	struct dyn bytes = DYN_INIT(INDEX_DOC_MAX_BYTES);
-	int rc = index_doc_write(&r->doc, &bytes) < 0
-			 ? err_set(e, ERR_FAIL, "the index of the replica is too large")
-			 : store_put_bytes(r->store, object_key(key, &o), (struct span){ bytes.p, bytes.len },
-					   e);
-	struct err why = ERR_INIT;
-	if (rc == 0 && r->blind && r->shipped_dir &&
-	    shipped_doc_write(r->shipped_dir, &r->owner, r->doc.index, (struct span){ bytes.p, bytes.len },
-			      &why) < 0)
-		log_warn("cannot keep a copy of the index of the replica; a restart loses times of commits in "
-			 "it",
-			 L_S("db", r->db_path), L_S("replica", r->name), L_S("error", why.text));
-	dyn_free(&bytes);
-	if (rc == 0) {
-		r->doc_dirty = false;
-		r->doc_written_us = mono_us();
-	}
-	return rc;
-}
-
-/* The shipped commits go into the index object; one that is full (its WAL index has ended) is written at once.
- */
-static int note_commits(struct replica *r, const struct spool_segment *s, struct err *e)
-{
-	if (s->page_bytes == 0)
-		return 0; /* the end of an older generation, of which we know too little to add to its index */
-	bool same = generation_equal(&r->doc.generation, &s->generation) && r->doc.index == s->at.index;
-	if (!same) {
-		bool next = generation_equal(&r->doc.generation, &s->generation) &&
-			    r->doc.index + 1 == s->at.index && s->at.offset == 0;
-		if (next) {
-			r->doc.ended = true;
-			if (write_doc(r, e) < 0)
-				return -1;
-		}
-		index_doc_free(&r->doc);
-		r->doc = (struct wal_index_doc){ .generation = s->generation, .index = s->at.index };
-	}
-	r->doc.page_bytes = s->page_bytes;
-	memcpy(r->doc.salt, s->salt, sizeof r->doc.salt);
-	r->doc.end_offset = s->end;
-	for (size_t i = 0; i < s->commits_n; i++) {
-		bool later = r->doc.commits_n == 0 ||
-			     r->doc.commits[r->doc.commits_n - 1].offset < s->commits[i].offset;
-		if (later && index_doc_add(&r->doc, s->commits[i]) < 0)
-			return err_set(e, ERR_FAIL, "no memory");
-	}
-	r->doc_dirty = true;
-	return 0;
-}
-
 /* Linked, or copied. */
 static int publish(struct replica *r, const char *key, const struct spool *spool,
 		   const struct spool_segment *const *list, size_t n, uint64_t *ret_bytes, struct err *e)
@@ -517,7 +466,7 @@ int replica_ship(struct replica *r, const struct spool *spool, const struct spoo
 	r->stored_bytes += bytes;
 	for (size_t i = 0; i < n; i++) {
 		struct err why = ERR_INIT;
-		if (note_commits(r, list[i], &why) < 0)
+		if (replica_doc_note(r, list[i], &why) < 0)
 			log_warn("the index of the replica lags", L_S("db", r->db_path),
 				 L_S("replica", r->name), L_S("error", why.text));
 	}
@@ -530,7 +479,7 @@ int replica_settle(struct replica *r, bool force, struct err *e)
 		return -1;
 	if (!r->doc_dirty || (!force && mono_us() - r->doc_written_us < DOC_EVERY_US))
 		return 0;
-	return write_doc(r, e);
+	return replica_doc_write(r, e);
 }
 
 /* Snapshots. */
@@ -620,11 +569,11 @@ int replica_note_usable(struct replica *r, const struct snapshot *s, struct posi
 	bool other = current.index != s->at.index || !generation_equal(&current.generation, &s->generation);
 	if (other) {
 		/* The index object of an earlier WAL index says it: fetch, add, put back. */
-		struct position at = r->at;
 		r->doc = (struct wal_index_doc){ 0 };
-		r->at.index = s->at.index;
-		recall_doc(r);
-		r->at = at;
+		if (replica_doc_read(r, s->at.index, &r->doc, e) < 0) {
+			r->doc = current;
+			return -1; /* what it holds would be lost */
+		}
 		r->doc.generation = s->generation;
 		r->doc.index = s->at.index;
 	}
@@ -633,7 +582,7 @@ int replica_note_usable(struct replica *r, const struct snapshot *s, struct posi
 	bool whole = usable_from.index == s->at.index && usable_from.offset == 0;
 	r->doc.snapshot_fuzzy = !whole;
 	r->doc.usable_from = usable_from;
-	int rc = whole ? 0 : write_doc(r, e);
+	int rc = whole ? 0 : replica_doc_write(r, e);
 	if (other && current.index > s->at.index && generation_equal(&current.generation, &s->generation)) {
 		index_doc_free(&r->doc);
 		r->doc = current;

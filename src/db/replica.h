@@ -44,6 +44,9 @@ struct replica {
 	size_t snapshots_n;
 	struct position snapshot_at; /* state of the newest snapshot that we made; index UINT64_MAX: none */
 
+	bool has_before;	/* as attached: it has segments of the WAL index before its newest, */
+	struct position before; /* and this is the newest of those */
+
 	struct wal_index_doc doc; /* of the WAL index that is being shipped */
 	bool doc_dirty;
 	int64_t doc_written_us;
@@ -60,6 +63,21 @@ void replica_fini(struct replica *r);
 /* What the destination has of a generation: fills generation, at, end_damaged, foreign, snapshots,
  * wants_snapshot, doc. *ret_any: whether there is any object. */
 int replica_attach(struct replica *r, const struct generation *g, bool *ret_any, struct err *e);
+
+/* After the attach: completes the index objects of its newest WAL index and of the one before with what is kept
+ * beside the spool of when commits were seen (a run that was killed did not write it there any more). */
+int replica_recall(struct replica *r, const struct spool *spool, struct err *e);
+/* The same for another generation, which has ended; the replica stays where it is. */
+int replica_recall_old(struct replica *r, const struct spool *spool, const struct generation *g, struct err *e);
+/* Where the WAL index before the newest ends in it; 0: not to be told. One object is read. */
+int replica_end_before(struct replica *r, uint64_t *ret, struct err *e);
+
+/* Its index objects. read: an empty document when there is none or it is of no use. write: that of r->doc.
+ * note: the commits of a shipped segment go into r->doc; one that is full (its WAL index has ended) is written
+ * at once. */
+int replica_doc_read(struct replica *r, uint64_t index, struct wal_index_doc *ret, struct err *e);
+int replica_doc_write(struct replica *r, struct err *e);
+int replica_doc_note(struct replica *r, const struct spool_segment *s, struct err *e);
 
 /* How many plain bytes of a segment it has already, because it ends inside it: an earlier run, or another tool,
  * has cut the WAL elsewhere. 0: it ends elsewhere. */

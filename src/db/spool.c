@@ -124,13 +124,18 @@ static int sync_unsynced(struct spool *s, struct err *e)
 	return rc;
 }
 
-void spool_note_times(const struct spool_file *f, uint64_t end, uint64_t prev_end,
-		      const struct index_commit *commits, size_t n)
+void spool_note_times(const struct spool_file *f, const struct spool_segment *segment)
 {
 	char dir[PATH_BYTES];
 	struct spool *s = f->spool;
 	generation_dir(s, &f->generation, dir);
-	times_note(&s->times, dir, &s->owner, &f->generation, f->at, end, prev_end, commits, n);
+	times_note(&s->times, dir, &s->owner, segment);
+}
+
+void spool_rest(struct spool *s)
+{
+	if (s->dir)
+		times_rest(&s->times);
 }
 
 int spool_commit(struct spool_file *f, bool sync, struct err *e)

@@ -68,10 +68,10 @@ struct spool_file {
 int spool_begin(struct spool *s, const struct generation *g, struct position at, struct spool_file *f,
 		struct err *e);
 int spool_add(struct spool_file *f, struct span stored, struct err *e);
-/* The commits in it and when they were seen, before spool_commit: a start after a kill finds them again. end:
- * where the segment ends in the WAL; prev_end: as in struct spool_segment. */
-void spool_note_times(const struct spool_file *f, uint64_t end, uint64_t prev_end,
-		      const struct index_commit *commits, size_t n);
+/* The commits in it and when they were seen, before spool_commit: a start after a kill finds them again. */
+void spool_note_times(const struct spool_file *f, const struct spool_segment *s);
+/* Nothing will come for a while: closes what is open for that. */
+void spool_rest(struct spool *s);
 /* Ends under its name. With sync its bytes are durable now; else spool_sync makes them so. */
 int spool_commit(struct spool_file *f, bool sync, struct err *e);
 void spool_abort(struct spool_file *f);

@@ -17,6 +17,8 @@
 #include "core/index.h"
 #include "core/layout.h"
 
+struct spool_segment;
+
 struct times {
 	int fd; /* of the WAL index that is captured; -1: none */
 	struct generation generation;
@@ -28,11 +30,11 @@ struct times {
 #define TIMES_INIT ((struct times){ .fd = -1 })
 void times_fini(struct times *t);
 
-/* Before the segment [at.offset, end) gets its name. dir: that of the generation. Failing costs exactness, or
- * a generation: it is said in the log, once for each index. */
-void times_note(struct times *t, const char *dir, const struct owner *o, const struct generation *g,
-		struct position at, uint64_t end, uint64_t prev_end, const struct index_commit *commits,
-		size_t n);
+/* Before the segment gets its name. dir: that of the generation. Failing costs exactness, or a generation: it
+ * is said in the log, once for each index. */
+void times_note(struct times *t, const char *dir, const struct owner *o, const struct spool_segment *s);
+/* Nothing will come for a while: no descriptor is kept. */
+void times_rest(struct times *t);
 /* A segment of this index has left the spool: what is kept of older ones goes. */
 void times_passed(struct times *t, const char *dir, const struct generation *g, uint64_t index);
 
@@ -51,5 +53,13 @@ int times_find(const struct times_kept *k, uint64_t offset, uint64_t end, struct
 	       size_t *ret_n);
 /* Of the segment [0, end): where the WAL index before it ended; 0: not known. */
 uint64_t times_prev_end(const struct times_kept *k, uint64_t end);
+/* Adds to a document of that WAL index (of any generation and index of the caller's) what it lacks of the
+ * commits up to `until`; it then says that the WAL index reaches so far, or to the end of what was kept with
+ * UINT64_MAX. 1: it was changed; 0: it lacks nothing that is known; -1: no memory. */
+int times_complete(const struct times_kept *k, uint64_t until, struct wal_index_doc *doc);
+/* Where the WAL index before this one ended, as its first segment tells; 0: not known. */
+uint64_t times_before(const struct times_kept *k);
+/* The WAL indexes in dir of which something is kept: the first of them from `from` on. false: none. */
+bool times_first(const char *dir, uint64_t from, uint64_t *ret);
 
 #endif

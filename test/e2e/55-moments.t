@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Restore by time is exact: for a random history of an application (large and small transactions, VACUUM, bursts) under a
-# daemon that begins the WAL anew all the time, takes snapshots, is stopped once and killed once, `-timestamp` of each
-# commit gives the database as it was then. test/tools/moments.c tells what is checked. SEED repeats a history as far as
+# daemon that begins the WAL anew all the time, takes snapshots, is stopped once and killed four times, `-timestamp` of each
+# commit gives the database as it was then, also of those around a kill. test/tools/moments.c tells what is checked. SEED repeats a history as far as
 # time lets it; SECS (20) is the time for all of it.
 . "${0%/*}/lib.sh"
 
@@ -37,11 +37,21 @@ is "$rc" 0 "the daemon stops while the application goes on"
 sleep 0.2
 start daemon replicate -config "$T/c.yml"
 daemon=$PID
-sleep $((write_secs / 3))
-stop "$daemon" KILL
-sleep 0.1
-start daemon replicate -config "$T/c.yml"
-daemon=$PID
+restorable() { # RUN: the generation that it is in has a snapshot
+  local g
+  g=$(sed -n 's/.*msg="\(new generation\|generation continues\)".* generation=\([0-9a-f]*\).*/\2/p' "$T/$1.log")
+  [ -n "$g" ] && ls "$replica/generations/$g/snapshots/"*.lz4 >/dev/null 2>&1
+}
+for pause in 0 0.1 0 0.5; do # the WAL goes on where it was, or was begun anew meanwhile: a new generation
+  sleep "$((write_secs / 10)).$((RANDOM % 10))"
+  kill -9 "$daemon"
+  wait "$daemon" 2>/dev/null
+  sleep "$pause"
+  run=$((${run:-0} + 1))
+  start "run$run" replicate -config "$T/c.yml"
+  daemon=$PID
+  wait_for 20 restorable "run$run"
+done
 reap "$writer" 60
 is "$rc" 0 "the application ends"
 stop "$daemon" TERM 60

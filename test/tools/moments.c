@@ -13,9 +13,8 @@
  *   1. Reads the WAL of all generations of REPLICA and its index documents: all commits in order, and their
  * times. Which line of LOG the first of a generation belongs to is found by restoring it; the others follow one
  * by one. Times must not decrease, the last commit must be the last line, and none may be known before it was
- * begun. Two kinds of commits are counted but are no moments: those before the position from which the first
- * snapshot of their generation is whole (what was in the WAL when the daemon came), and those that are in no
- * document, because the daemon was killed before it wrote that.
+ * begun, and each must be in a document. Counted, but no moments, are those before the position from which the
+ * first snapshot of their generation is whole (what was in the WAL when the daemon came).
  *   2. For each commit, in random order until the time is over: -timestamp of it restores exactly the content
  * of the last line with that time; so does a moment between it and the next one.
  *   3. After the last commit (1 us, an hour): the last content. Before the first: an error with the windows.
@@ -197,7 +196,6 @@ struct moment {
 	struct position end;
 	bool documented;
 	size_t state; /* that it made */
-	size_t loose; /* so many commits behind it are in no document */
 };
 
 struct check {
@@ -206,9 +204,8 @@ struct check {
 	size_t states_n;
 	struct moment *v; /* in order; in the end only documented ones */
 	size_t n, generations, indexes, snapshots;
-	size_t unreached;    /* commits of the first milliseconds of a generation */
-	size_t undocumented; /* commits whose document was not written when the daemon was killed */
-	unsigned checked, loose, early;
+	size_t unreached; /* commits of the first milliseconds of a generation */
+	unsigned checked, early;
 };
 
 static void read_log(struct check *c, const char *path)
@@ -372,16 +369,14 @@ static void align(struct check *c, size_t first, size_t known, size_t before, co
 	}
 }
 
-/* Only what is documented and can be reached stays. */
+/* Only what can be reached stays. */
 static void keep_known(struct check *c, size_t first, size_t known)
 {
 	size_t n = first;
 	for (size_t i = known; i < c->n; i++) {
-		if (!c->v[i].documented) {
-			c->undocumented++;
-			c->v[n - 1].loose++;
-			continue;
-		}
+		if (!c->v[i].documented)
+			die("commit %zu, WAL index %" PRIx64 " offset %" PRIu64 ", is in no document",
+			    c->v[i].state, c->v[i].end.index, c->v[i].end.offset);
 		if (n > 0 && c->v[i].wall_us < c->v[n - 1].wall_us)
 			die("the time of state %zu is before that of the one before it", c->v[i].state);
 		c->v[n++] = c->v[i];
@@ -420,7 +415,7 @@ static void read_generation(struct check *c, struct restore_source *source, cons
 	c->generations++;
 	c->snapshots += l.plan.snapshots_n;
 	struct position reach = reach_of(source, &l);
-	size_t known = first, before = first > 0 ? c->v[first - 1].state + c->v[first - 1].loose + 1 : 1;
+	size_t known = first, before = first > 0 ? c->v[first - 1].state + 1 : 1;
 	listing_free(&l);
 	while (known < c->n && (!c->v[known].documented || position_compare(c->v[known].end, reach) < 0))
 		known++;
@@ -467,7 +462,7 @@ static void read_docs(struct check *c)
 		read_generation(c, &source, &g.v[i]);
 	if (c->early > c->n / 20)
 		die("%u of %zu commits were known before they were begun", c->early, c->n);
-	if (c->n == 0 || c->v[c->n - 1].state + c->v[c->n - 1].loose + 1 != c->states_n)
+	if (c->n == 0 || c->v[c->n - 1].state + 1 != c->states_n)
 		die("the last of %zu commits is not the last one", c->n);
 	generations_free(&g);
 	store_close(source.store);
@@ -485,12 +480,6 @@ static void expect_state(struct check *c, int64_t t_us, const char *what)
 	if (restore_at(c, c->replica, t_us, &got, &exact, &e) != ERR_NONE)
 		die("%s: restore -timestamp %s: %s", what, time_format(text, t_us, 6), e.text);
 	size_t want = c->v[n - 1].state, is = state_find(c, got);
-	/* A kill can come between a segment and the document that tells of it. What it does not tell goes by
-	 * the times of objects. */
-	if (is > want && is <= want + c->v[n - 1].loose && c->states[is].before_us <= t_us + TICK_US) {
-		c->loose++;
-		return;
-	}
 	if (is != want)
 		die("%s: restore -timestamp %s gives state %zu, not %zu, of %zu", what,
 		    time_format(text, t_us, 6), is, want, c->states_n);
@@ -546,7 +535,7 @@ static void check_window(struct check *c)
 		snprintf(first, sizeof first, "%.27s", at + sizeof words - 1);
 	if (time_parse(first, &first_us) < 0 || first_us > c->v[0].wall_us)
 		die("no window that begins with the first commit in: %s", e.text);
-	if (!strstr(e.text, time_format(last, c->v[c->n - 1].wall_us, 6)) && c->v[c->n - 1].loose == 0)
+	if (!strstr(e.text, time_format(last, c->v[c->n - 1].wall_us, 6)))
 		die("no window that ends with the last commit, %s, in: %s", last, e.text);
 	if (restore_at(c, c->replica, first_us, &got, &exact, &e) != ERR_NONE)
 		die("the first moment cannot be restored: %s", e.text);
@@ -605,12 +594,12 @@ static int check(const char *replica, const char *log_path, double secs)
 	snprintf(c.scratch, sizeof c.scratch, "%s.restored", replica);
 	read_log(&c, log_path);
 	read_docs(&c);
-	printf("commits=%zu unreached=%zu undocumented=%zu generations=%zu indexes=%zu snapshots=%zu\n", c.n,
-	       c.unreached, c.undocumented, c.generations, c.indexes, c.snapshots);
+	printf("commits=%zu unreached=%zu generations=%zu indexes=%zu snapshots=%zu\n", c.n, c.unreached,
+	       c.generations, c.indexes, c.snapshots);
 	check_edges(&c);
 	check_commits(&c, end_us - (int64_t)(secs * 2e5));
 	check_objects_only(&c, end_us);
-	printf("checked=%u loose=%u\n", c.checked, c.loose);
+	printf("checked=%u\n", c.checked);
 	free(c.states);
 	free(c.v);
 	return 0;

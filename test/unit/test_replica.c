@@ -24,6 +24,7 @@ struct spy {
 	struct store *inner;
 	struct store_ops ops;
 	unsigned calls, removed_n, fail_remove_at; /* the nth fails (from 1), 0: none */
+	bool fail_docs;				   /* an index object cannot be read */
 	bool fail_list, hide_newest_snapshot, hide_all;
 	char removed[512][OBJECT_KEY_BYTES];
 };
@@ -78,6 +79,8 @@ static int spy_get_begin(struct store *s, const char *key, uint64_t offset, stru
 			 struct err *e)
 {
 	spy_of(s)->calls++;
+	if (spy_of(s)->fail_docs && strstr(key, "/index/"))
+		return err_set(e, ERR_UNREACHABLE, "the connection is gone");
 	return spy_of(s)->inner->ops->get_begin(spy_of(s)->inner, key, offset, ret, e);
 }
 
@@ -206,6 +209,8 @@ static struct spool_segment *grow(struct world_of *x, unsigned frames, int64_t w
 	s->commits_n = 1;
 	assert_int_equal(spool_begin(&x->spool, &gen, s->at, &f, &x->e), 0);
 	assert_int_equal(spool_add(&f, (struct span){ d.p, d.len }, &x->e), 0);
+	s->prev_end = s->at.offset == 0 && x->n > 0 ? x->segs[x->n - 1]->end : 0;
+	spool_note_times(&f, s);
 	assert_int_equal(spool_commit(&f, true, &x->e), 0);
 	dyn_free(&d);
 	x->from = s->end;
@@ -642,6 +647,71 @@ static void test_attach(void **state)
 	end(&x);
 }
 
+static void expect_doc(const char *name, uint64_t index, size_t commits, uint64_t end_offset, bool ended)
+{
+	struct wal_index_doc doc = read_doc(name, index);
+	assert_int_equal(doc.commits_n, commits);
+	for (size_t i = 0; i < commits; i++)
+		assert_int_equal(doc.commits[i].wall_us, (int64_t)(index * 1000 + i * 10 + 10));
+	assert_int_equal(doc.end_offset, end_offset);
+	assert_int_equal(doc.ended, ended);
+	index_doc_free(&doc);
+}
+
+/* Killed before the index was written: what is beside the spool completes it, also when the generation is over
+ * by then, and that of the WAL index before, whose end was not told either. */
+static void test_recall(void **state)
+{
+	(void)state;
+	struct world_of x;
+	bool any = false;
+	for (int over = 0; over < 2; over++) {
+		const char *name = over ? "recall-old" : "recall";
+		begin(&x, name);
+		replica_rebase(&x.r, &gen, (struct position){ 0, 0 });
+		begin_index(&x, 0);
+		for (int i = 0; i < 4; i++)
+			grow(&x, 2, 10 * i + 10);
+		begin_index(&x, 1);
+		for (int i = 0; i < 3; i++)
+			grow(&x, 2, 1000 + 10 * i + 10);
+		ship(&x, 0, 2);
+		assert_int_equal(replica_settle(&x.r, true, &x.e), 0);
+		ship(&x, 2, 2);
+		/* The index is put back to what it was then. */
+		char command[4 * PATH_BYTES], doc[PATH_BYTES];
+		snprintf(doc, sizeof doc, "%s", at("%s/replica/generations/%s/index", name, gen.name));
+		snprintf(command, sizeof command, "cp -a '%s' '%s.then'", doc, doc);
+		assert_int_equal(system(command), 0);
+		ship(&x, 4, 2);
+		snprintf(command, sizeof command, "rm -r '%s' && mv '%s.then' '%s'", doc, doc, doc);
+		assert_int_equal(system(command), 0);
+		expect_doc(name, 0, 2, x.segs[1]->end, false);
+
+		again(&x, name);
+		x.spy->fail_docs = true; /* what it holds would be lost: not without it */
+		assert_int_equal(replica_attach(&x.r, &gen, &any, &x.e), -1);
+		assert_int_equal(x.e.kind, ERR_UNREACHABLE);
+		x.spy->fail_docs = false;
+		if (over) {
+			assert_int_equal(replica_recall_old(&x.r, &x.spool, &gen, &x.e), 0);
+		} else {
+			assert_int_equal(replica_attach(&x.r, &gen, &any, &x.e), 0);
+			assert_int_equal(replica_recall(&x.r, &x.spool, &x.e), 0);
+			assert_true(x.r.doc_dirty);
+			assert_int_equal(replica_settle(&x.r, true, &x.e), 0);
+		}
+		expect_doc(name, 0, 4, x.segs[3]->end, true);
+		expect_doc(name, 1, 2, x.segs[5]->end, false); /* the third is in the spool still */
+		/* Once more: nothing is to be added, and nothing is written. */
+		again(&x, name);
+		assert_int_equal(replica_attach(&x.r, &gen, &any, &x.e), 0);
+		assert_int_equal(replica_recall(&x.r, &x.spool, &x.e), 0);
+		assert_false(x.r.doc_dirty);
+		end(&x);
+	}
+}
+
 /* The newest object was cut, or is rubbish: it counts as not there, and is written again under its name. */
 static void test_attach_damaged(void **state)
 {
@@ -771,6 +841,10 @@ static void test_usable(void **state)
 	for (size_t i = 0; i < 3; i++)
 		ship(&x, i, 1);
 	struct snapshot s = { .generation = gen, .at = { 5, middle } };
+	x.spy->fail_docs = true; /* what it holds would be lost: not without it */
+	assert_int_equal(replica_note_usable(&x.r, &s, (struct position){ 6, x.segs[2]->end }, &x.e), -1);
+	assert_int_equal(x.r.doc.index, 6);
+	x.spy->fail_docs = false;
 	assert_int_equal(replica_note_usable(&x.r, &s, (struct position){ 6, x.segs[2]->end }, &x.e), 0);
 	struct wal_index_doc doc = read_doc("usable", 5);
 	assert_true(doc.snapshot_fuzzy);
@@ -1121,6 +1195,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_next_index),
 		cmocka_unit_test(test_ship_fails),
 		cmocka_unit_test(test_attach),
+		cmocka_unit_test(test_recall),
 		cmocka_unit_test(test_attach_damaged),
 		cmocka_unit_test(test_attach_snapshot_only),
 		cmocka_unit_test(test_snapshot),

@@ -236,7 +236,18 @@ static void put_timed(struct spool *s, uint64_t index, const struct fake_wal *w,
 	struct dyn d = packed((struct span){ w->bytes.p + from, (size_t)(to - from) });
 	assert_int_equal(spool_begin(s, &gen, (struct position){ index, from }, &f, &e), 0);
 	assert_int_equal(spool_add(&f, (struct span){ d.p, d.len }, &e), 0);
-	spool_note_times(&f, to, from ? 0 : BEFORE_ENDED, commits, n);
+	struct spool_segment g = { .generation = gen,
+				   .at = { index, from },
+				   .end = to,
+				   .prev_end = from ? 0 : BEFORE_ENDED,
+				   .page_bytes = 1024,
+				   .commits_n = n };
+	struct index_commit copy[4];
+	for (size_t i = 0; i < n; i++)
+		copy[i] = commits[i];
+	g.commits = copy;
+	memcpy(g.salt, w->chain.salt, sizeof g.salt);
+	spool_note_times(&f, &g);
 	assert_int_equal(spool_commit(&f, true, &e), 0);
 	dyn_free(&d);
 }
@@ -264,7 +275,7 @@ static void test_times(void **state)
 		if (damage == 1)
 			sh("truncate -s -1 times1/walbrook/spool/*/00000004.times");
 		if (damage == 2)
-			sh("printf x | dd of=$(echo times2/walbrook/spool/*/00000004.times) bs=1 seek=40 "
+			sh("printf x | dd of=$(echo times2/walbrook/spool/*/00000004.times) bs=1 seek=48 "
 			   "conv=notrunc 2>/dev/null");
 		s = make_spool(at("times%d", damage));
 		struct spool_segment *list = NULL;
