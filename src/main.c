@@ -47,9 +47,14 @@ static int report(const struct err *e)
 	return err_exit_code(e->kind);
 }
 
-static bool asks_for_help(const char *word)
+/* What people try first with a program that they do not know. */
+static const struct command *as_flag(const char *word)
 {
-	return strcmp(word, "-h") == 0 || strcmp(word, "-help") == 0 || strcmp(word, "--help") == 0;
+	if (strcmp(word, "-h") == 0 || strcmp(word, "-help") == 0 || strcmp(word, "--help") == 0)
+		return &command_help;
+	if (strcmp(word, "-version") == 0 || strcmp(word, "--version") == 0)
+		return &command_version;
+	return NULL;
 }
 
 int main(int argc, char **argv)
@@ -60,7 +65,9 @@ int main(int argc, char **argv)
 		help_print_all(STDERR_FILENO);
 		return err_exit_code(ERR_USAGE);
 	}
-	const struct command *c = asks_for_help(argv[1]) ? &command_help : command_find(argv[1], &e);
+	const struct command *c = as_flag(argv[1]);
+	if (!c)
+		c = command_find(argv[1], &e);
 	if (!c || c->run(argc - 2, argv + 2, &e, &status) < 0)
 		return report(&e);
 	if (fflush(stdout) != 0 || ferror(stdout)) {

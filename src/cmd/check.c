@@ -139,7 +139,7 @@ static int run(int argc, char *const *argv, struct err *e, int *ret_exit)
 		return err_set(e, ERR_FAIL, "no memory");
 	rc = conf_find(f.config, &file, e);
 	if (rc < 0)
-		e->kind = ERR_NOTHING;
+		command_needs_conf(e);
 	if (rc == 0 && (rc = conf_read_origins(file, !f.no_expand_env, &c, e)) == 0 &&
 	    (rc = absolute_paths(argv + first, n, paths, e)) == 0)
 		rc = check(c, (const char *const *)paths, n, f.json, ret_exit, e);

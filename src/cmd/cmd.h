@@ -37,6 +37,11 @@ void help_print_all(int fd);
 struct conf;
 /* Finds the configuration (given: -config, may be NULL), reads it and sets up the log as it says. */
 int command_conf(const char *given, bool expand_env, struct conf **ret, struct err *e);
+/* After conf_find() or command_conf() where nothing goes without a configuration: that there is none is
+ * ERR_CONFIG. Returns -1. */
+int command_needs_conf(struct err *e);
+/* The command of exec can be split into words. */
+int command_exec_valid(const struct conf *c, struct err *e);
 struct conf_replica;
 /* -identity FILE (NULL: not given): its secret keys are added to those of each of the n replicas. */
 int command_identity(const char *file, struct conf_replica *replicas, size_t n, struct err *e);

@@ -453,12 +453,14 @@ static int run(int argc, char *const *argv, struct err *e, int *ret_exit)
 			"config takes no argument, but \"%.200s\" is given; the file goes behind -config",
 			argv[first]);
 	if (conf_find(f.config, &path, e) < 0) {
-		e->kind = ERR_NOTHING;
+		command_needs_conf(e);
 		if (f.json)
 			print_invalid(NULL, e);
 		return -1;
 	}
 	rc = conf_read_origins(path, !f.no_expand_env, &c, e);
+	if (rc == 0 && (rc = command_exec_valid(c, e)) < 0)
+		conf_free(c);
 	if (rc == 0) {
 		rc = print(c, f.json, e);
 		conf_free(c);
@@ -475,9 +477,9 @@ const struct command command_config = {
 	.sentence = "Show the effective configuration and where each value comes from",
 	.text = "The file is -config FILE, else the one named by WALBROOK_CONFIG or LITESTREAM_CONFIG, else\n"
 		"/etc/walbrook.yml, else /etc/litestream.yml. The output is itself a configuration that means\n"
-		"the same, except that secrets are replaced. The exit code is 0 when the file is valid, 3 "
+		"the same, except that secrets are replaced. The exit code is 0 when the file is valid, and 3 "
 		"when\n"
-		"it is not, and 4 when there is none.\n"
+		"it is not, or when there is none.\n"
 		"\n"
 		"  walbrook config\n"
 		"  walbrook config -json -config litestream.yml\n",

@@ -114,7 +114,7 @@ static int run(int argc, char *const *argv, struct err *e, int *ret_exit)
 	if (f.config && !*f.config)
 		f.config = NULL;
 	if (target_conf(f.config, f.no_expand_env, &c, e) < 0)
-		return -1;
+		return command_needs_conf(e);
 	if (f.json)
 		print_json(c);
 	else

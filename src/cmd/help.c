@@ -83,6 +83,13 @@ int command_conf(const char *given, bool expand_env, struct conf **ret, struct e
 	return rc;
 }
 
+int command_needs_conf(struct err *e)
+{
+	if (e->kind == ERR_NOTHING)
+		e->kind = ERR_CONFIG;
+	return -1;
+}
+
 static int run(int argc, char *const *argv, struct err *e, int *ret_exit)
 {
 	int first;

@@ -57,11 +57,8 @@ static int from_arguments(const struct replicate_flags *f, int n, char *const *w
 
 static int from_file(const struct replicate_flags *f, struct conf **ret, struct err *e)
 {
-	if (command_conf(f->config, !f->no_expand_env, ret, e) < 0) {
-		if (e->kind == ERR_NOTHING)
-			e->kind = ERR_CONFIG;
-		return -1;
-	}
+	if (command_conf(f->config, !f->no_expand_env, ret, e) < 0)
+		return command_needs_conf(e);
 	if ((*ret)->dbs_n > 0)
 		return 0;
 	err_set(e, ERR_CONFIG,
@@ -71,7 +68,7 @@ static int from_file(const struct replicate_flags *f, struct conf **ret, struct 
 }
 
 /* A command that cannot be split is said before anything is touched. */
-static int check_exec(const struct conf *c, struct err *e)
+int command_exec_valid(const struct conf *c, struct err *e)
 {
 	char **words;
 	if (!c->exec)
@@ -86,7 +83,7 @@ static int take_exec(const char *exec, struct conf *c, struct err *e)
 {
 	char *copy;
 	if (!exec)
-		return check_exec(c, e);
+		return command_exec_valid(c, e);
 	if (exec[strspn(exec, " \t\r\n")] == 0)
 		return err_set(e, ERR_USAGE,
 			       "-exec is empty; give it a command such as -exec \"myapp -listen :8080\"");

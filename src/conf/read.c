@@ -587,7 +587,8 @@ static int read_expanded(struct reader *r, bool expand_env)
 {
 	struct dyn raw = DYN_INIT(CONF_FILE_MAX_BYTES), text = DYN_INIT(CONF_FILE_MAX_BYTES + 1);
 	int rc = file_read_all(r->file, &raw, r->e);
-	if (rc < 0 && r->e->kind != ERR_UNREACHABLE)
+	/* What cannot be read may be readable later; a directory never. */
+	if (rc < 0 && (r->e->kind != ERR_UNREACHABLE || r->e->sys == EISDIR))
 		r->e->kind = ERR_CONFIG;
 	if (rc == 0 && expand_env)
 		rc = expand_text(r->file, (struct span){ raw.p, raw.len }, environment, &text, &r->expanded,

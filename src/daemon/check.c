@@ -162,7 +162,7 @@ static void check_exec(const struct check *k)
 		check_say(k, CHECK_OK, ERR_NONE, NULL, NULL, NULL, "the command of exec, %s, is there",
 			  words[0]);
 	else
-		check_say(k, CHECK_FAIL, ERR_NOTHING, NULL, NULL, "write its whole path, or install it",
+		check_say(k, CHECK_FAIL, ERR_CONFIG, NULL, NULL, "write its whole path, or install it",
 			  "the command of exec, %s, is not a program in PATH", words[0]);
 	child_argv_free(words);
 }

@@ -74,6 +74,8 @@ static void start(struct daemon *d)
 	} else {
 		log_error("the command cannot be started", L_S("error", e.text));
 		d->child_ended = true;
+		if (e.kind == ERR_NOTHING || e.kind == ERR_UNREACHABLE) /* no such program, or none */
+			e.kind = ERR_CONFIG;
 		d->status = err_exit_code(e.kind);
 		stop_begin(d, "the command cannot be started");
 	}

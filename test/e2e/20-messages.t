@@ -67,6 +67,26 @@ fails 2 "replicate without a place" 'replica'
 run walbrook replicate -config "$T/x.yml" "$db" "file://$replica"
 fails 2 "configuration and arguments" '-config'
 
+run walbrook replicate -config "$T"
+fails 3 "a directory as configuration" "$T" 'directory'
+for command in replicate databases config check; do
+  if [ -e /etc/walbrook.yml ] || [ -e /etc/litestream.yml ]; then
+    skipped 1 "this machine has a configuration"
+    continue
+  fi
+  run env -u WALBROOK_CONFIG -u LITESTREAM_CONFIG "$WALBROOK" "$command"
+  fails 3 "$command without any configuration" 'no configuration'
+done
+for word in -version --version; do
+  run walbrook "$word"
+  is "$rc:$out" "0:$(cat "$SOURCE/VERSION")" "$word prints the version"
+done
+for word in -h -help --help; do
+  run walbrook "$word"
+  is "$rc" 0 "$word is no error"
+  like "$out" '^ +replicate' "and lists the commands"
+done
+
 note "places"
 run walbrook replicate "$db" "ftp://host/backup"
 fails 2 "unknown URL scheme" '"?ftp' 'file'
