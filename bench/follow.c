@@ -156,7 +156,7 @@ static double follow_all(const char *dir, const char *name, bool merge)
 	snprintf(path, sizeof path, "%s/%s", dir, name);
 	snprintf(meta, sizeof meta, "%s/%s-meta", dir, name);
 	struct follow_options o = { .path = path, .meta_dir = meta, .owner = OWNER_PRIVATE };
-	if (follow_open(&f, &o, &e) != FOLLOW_CONTENT || follow_content_begin(&f, &g, 0, 0, &e) != FOLLOW_OK ||
+	if (follow_open(&f, &o, &e) != FOLLOW_CONTENT || follow_content_begin(&f, &g, 0, &e) != FOLLOW_OK ||
 	    follow_content_bytes(&f, (struct span){ b.first.p, b.first.len }, &e) != FOLLOW_OK ||
 	    follow_content_end(&f, &e) != FOLLOW_OK)
 		die(path, e.text);

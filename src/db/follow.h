@@ -50,9 +50,11 @@ struct follow_counts {
 /* Content that is being received: see follow_content.c. */
 struct follow_content {
 	enum { CONTENT_NONE, CONTENT_UNKNOWN, CONTENT_FILE, CONTENT_PAGES } mode;
-	struct follow_source source; /* position that the content (with the WAL through `until`) is */
-	uint64_t until;		     /* offset in the WAL of the source; 0: it is complete by itself */
+	struct follow_source source; /* position at which the copy began */
+	struct position until;	     /* the WAL is needed through here */
+	bool waits;		     /* it is: the content is not complete by itself */
 	bool ended;		     /* all bytes came; the WAL through `until` may be missing */
+	bool inside;		     /* the last frame of that WAL was not the end of a transaction */
 	bool ready;		     /* nothing is missing: it only has to be published */
 	int fd;			     /* of the temporary file */
 	uint64_t bytes, started;     /* written; of these, given to the disk */
@@ -131,22 +133,31 @@ enum follow_result follow_segment(struct follow *f, const struct generation *g, 
 void follow_drop(struct follow *f);
 
 /* New content: a database file as bytes in order, which is the state of the source at `index` offset 0, or at
- * `until` once the WAL through there has come by follow_segment (then it is published after that). The first
- * content appears as a file at once; later ones as one transaction of the pages that differ; with another page
- * size as a new file, while open readers keep the old one. _end: FOLLOW_AGAIN and FOLLOW_FULL: call it again
- * later. */
+ * the position that follow_content_until() tells (before _end), once the WAL through there has come by
+ * follow_segment: that of `index` from its beginning, and that of those behind it. The first content appears as
+ * a file at once; later ones as one transaction of the pages that differ; with another page size as a new file,
+ * while open readers keep the old one. _end: FOLLOW_AGAIN and FOLLOW_FULL: call it again later. */
 enum follow_result follow_content_begin(struct follow *f, const struct generation *g, uint64_t index,
-					uint64_t until, struct err *e);
+					struct err *e);
 enum follow_result follow_content_bytes(struct follow *f, struct span bytes, struct err *e);
+void follow_content_until(struct follow *f, struct position at);
 enum follow_result follow_content_end(struct follow *f, struct err *e);
+/* The content waits for WAL; *ret_until (may be NULL) through where. */
+bool follow_content_waits(const struct follow *f, struct position *ret_until);
+/* There is no more WAL than what has come: published with that. FOLLOW_AGAIN: a transaction has begun and not
+ * ended (or as for _end). */
+enum follow_result follow_content_settle(struct follow *f, struct err *e);
 
 /* The same, only the pages that differ: hashes of what is here, then pages in ascending order, those beyond the
  * old end among them, then follow_content_end. */
 enum follow_result follow_hashes(struct follow *f, struct page_hashes *ret, struct err *e);
 enum follow_result follow_pages_begin(struct follow *f, const struct generation *g, uint64_t index,
-				      uint64_t until, uint32_t pages, struct err *e);
+				      uint32_t pages, struct err *e);
 enum follow_result follow_page(struct follow *f, uint32_t pgno, const uint8_t *page, struct err *e);
 
+/* Everything that is published is in the database file now. FOLLOW_AGAIN: a reader is in the way (named in *e),
+ * or a transaction is being received. */
+enum follow_result follow_backfill(struct follow *f, struct err *e);
 /* Begins our WAL anew when it is over its limit: copies it into the database file and waits some
  * milliseconds for readers. follow_segment does it by itself. FOLLOW_AGAIN: readers are in the way (f->why
  * names one). */

@@ -17,7 +17,8 @@
  * name. Connections that are open keep the old file with the old content; the log says so.
  *
  * Content that is right only together with some WAL after it (`until`) stays unpublished until that has come by
- * follow_segment.
+ * follow_segment, through as many indexes as it takes. Its frames go where the content is: into the file, or
+ * into the transaction, whose last frame is then page 1 once more if the commit could not be foreseen.
  *
  * Failure modes: not a database, bytes missing, pages beyond the old end missing: ERR_DAMAGED. A reader of an
  * old snapshot while the file is to be replaced: FOLLOW_AGAIN, and nothing is lost. A stop in between: the
@@ -65,8 +66,7 @@ void content_drop(struct follow *f)
 	*c = (struct follow_content){ .fd = -1 };
 }
 
-static enum follow_result begin(struct follow *f, const struct generation *g, uint64_t index, uint64_t until,
-				struct err *e)
+static enum follow_result begin(struct follow *f, const struct generation *g, uint64_t index, struct err *e)
 {
 	follow_drop(f);
 	if (f->lost || follow_disturbed(f) || follow_moved(f)) {
@@ -82,21 +82,38 @@ static enum follow_result begin(struct follow *f, const struct generation *g, ui
 		return err_set(e, ERR_FAIL, "%s: no memory for a page", f->o.path);
 	}
 	c->mode = CONTENT_UNKNOWN;
-	c->until = until > WAL_HEADER_BYTES ? until : 0;
 	c->source = (struct follow_source){ .generation = *g, .index = index };
 	return FOLLOW_OK;
 }
 
 enum follow_result follow_content_begin(struct follow *f, const struct generation *g, uint64_t index,
-					uint64_t until, struct err *e)
+					struct err *e)
 {
-	return begin(f, g, index, until, e);
+	return begin(f, g, index, e);
+}
+
+void follow_content_until(struct follow *f, struct position at)
+{
+	struct follow_content *c = &f->content;
+	const struct position zero = { c->source.index, WAL_HEADER_BYTES };
+	if (c->mode == CONTENT_NONE || c->ended)
+		return;
+	c->until = at;
+	c->waits = position_compare(at, zero) > 0;
+}
+
+bool follow_content_waits(const struct follow *f, struct position *ret_until)
+{
+	const struct follow_content *c = &f->content;
+	if (ret_until)
+		*ret_until = c->until;
+	return c->mode != CONTENT_NONE && c->ended && !c->ready;
 }
 
 enum follow_result follow_pages_begin(struct follow *f, const struct generation *g, uint64_t index,
-				      uint64_t until, uint32_t pages, struct err *e)
+				      uint32_t pages, struct err *e)
 {
-	enum follow_result rc = begin(f, g, index, until, e);
+	enum follow_result rc = begin(f, g, index, e);
 	if (rc != FOLLOW_OK)
 		return rc;
 	if (!conn_is_open(&f->conn)) {
@@ -171,7 +188,7 @@ static enum follow_result install_file(struct follow *f, struct err *e)
 			return rc;
 		follow_detach(f);
 	}
-	struct follow_source source = c->ready && c->until ? f->next : c->source;
+	struct follow_source source = c->waits ? f->next : c->source;
 	int rc = take_the_name(f, e);
 	content_drop(f);
 	f->lost = true;
@@ -442,23 +459,32 @@ static enum follow_result publish_pages(struct follow *f, uint32_t pages, struct
 	return log_tend(f, e);
 }
 
-enum follow_result content_publish(struct follow *f, uint32_t pages, struct err *e)
+/* The WAL that is needed is there. */
+static enum follow_result publish(struct follow *f, struct err *e)
 {
 	struct follow_content *c = &f->content;
 	c->ready = true;
-	c->pages = pages;
 	if (c->mode == CONTENT_PAGES)
-		return publish_pages(f, pages, e);
-	off_t size = (off_t)pages * c->page_bytes;
-	if (c->until && sys_ftruncate(c->fd, size) < 0)
+		return publish_pages(f, c->pages, e);
+	off_t size = (off_t)c->pages * c->page_bytes;
+	if (c->waits && sys_ftruncate(c->fd, size) < 0)
 		return err_sys(e, errno, "%s: the new file cannot be cut", f->o.path);
 	return install_file(f, e);
+}
+
+static bool is_enough(const struct follow *f)
+{
+	const struct position at = { f->next.index, f->next.chain.offset };
+	return position_compare(at, f->content.until) >= 0;
 }
 
 enum follow_result content_frame(struct follow *f, const struct wal_frame *fr, struct err *e)
 {
 	struct follow_content *c = &f->content;
-	bool last = fr->commit_pages && f->next.chain.offset >= c->until;
+	bool last = fr->commit_pages && is_enough(f);
+	c->inside = !fr->commit_pages;
+	if (fr->commit_pages)
+		c->pages = fr->commit_pages;
 	if (c->mode == CONTENT_FILE) {
 		off_t at = (off_t)(fr->pgno - 1) * c->page_bytes;
 		if (file_pwrite_all(c->fd, f->o.path, fr->page, c->page_bytes, at, e) < 0)
@@ -466,7 +492,44 @@ enum follow_result content_frame(struct follow *f, const struct wal_frame *fr, s
 	} else if (txn_frame(f, fr->pgno, last ? fr->commit_pages : 0, fr->page, e) < 0) {
 		return FOLLOW_FAIL;
 	}
-	return last ? content_publish(f, fr->commit_pages, e) : FOLLOW_OK;
+	return last ? publish(f, e) : FOLLOW_OK;
+}
+
+/* The commit was not foreseen: page 1 carries it. */
+static int commit_pages(struct follow *f, struct err *e)
+{
+	struct follow_content *c = &f->content;
+	if (txn_flush(f, e) < 0 || txn_read_page(f, f->frames, 1, c->page1, e) < 0)
+		return -1;
+	return txn_frame(f, 1, c->pages, c->page1, e);
+}
+
+static enum follow_result settle(struct follow *f, struct err *e)
+{
+	if (f->content.mode == CONTENT_PAGES && commit_pages(f, e) < 0)
+		return FOLLOW_FAIL;
+	return publish(f, e);
+}
+
+enum follow_result content_look(struct follow *f, struct err *e)
+{
+	const struct follow_content *c = &f->content;
+	return follow_content_waits(f, NULL) && !c->inside && is_enough(f) ? settle(f, e) : FOLLOW_OK;
+}
+
+enum follow_result follow_content_settle(struct follow *f, struct err *e)
+{
+	struct follow_content *c = &f->content;
+	if (c->mode == CONTENT_NONE || !c->ended)
+		return err_set(e, ERR_FAIL, "%s: no content is waiting", f->o.path);
+	if (c->inside) {
+		err_set(e, ERR_BUSY, "%s: a transaction of the source has not come to its end", f->o.path);
+		return FOLLOW_AGAIN;
+	}
+	enum follow_result rc = c->ready ? install_file(f, e) : settle(f, e);
+	if (rc != FOLLOW_OK && !(rc == FOLLOW_AGAIN && f->content.ready))
+		follow_drop(f);
+	return rc;
 }
 
 static int count_pages(struct follow *f, struct err *e)
@@ -493,7 +556,7 @@ static int end_pages(struct follow *f, struct err *e)
 	bool none = c->page1[AT_VERSIONS] == 0;
 	if (none && txn_read_page(f, f->live.mx_frame, 1, c->page1, e) < 0)
 		return -1;
-	return txn_frame(f, 1, c->until ? 0 : c->pages, c->page1, e);
+	return txn_frame(f, 1, c->waits ? 0 : c->pages, c->page1, e);
 }
 
 enum follow_result follow_content_end(struct follow *f, struct err *e)
@@ -509,7 +572,7 @@ enum follow_result follow_content_end(struct follow *f, struct err *e)
 	} else if (count_pages(f, e) == 0 && (c->mode == CONTENT_FILE || end_pages(f, e) == 0)) {
 		c->ended = true;
 		f->next = c->source;
-		rc = c->until ? FOLLOW_OK : content_publish(f, c->pages, e);
+		rc = c->waits ? FOLLOW_OK : publish(f, e);
 	}
 	if (rc != FOLLOW_OK && !(rc == FOLLOW_AGAIN && f->content.ready))
 		follow_drop(f);

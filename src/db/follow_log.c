@@ -195,6 +195,14 @@ enum follow_result log_backfill(struct follow *f, struct err *e)
 	if (rc == SQLITE_OK && shm_backfill(f->conn.shm) == f->live.mx_frame)
 		return FOLLOW_OK;
 	note_reader(f);
-	err_set(e, ERR_BUSY, "%s: cannot become another file: %s", f->o.path, f->why);
+	err_set(e, ERR_BUSY, "%s: its WAL cannot be copied into it: %s", f->o.path, f->why);
+	return FOLLOW_AGAIN;
+}
+
+enum follow_result follow_backfill(struct follow *f, struct err *e)
+{
+	if (f->known && f->frames == f->live.mx_frame && f->content.mode == CONTENT_NONE)
+		return log_backfill(f, e);
+	err_set(e, ERR_BUSY, "%s: a transaction is being received", f->o.path);
 	return FOLLOW_AGAIN;
 }

@@ -24,8 +24,8 @@ enum follow_result txn_anchor(struct follow *f, struct err *e);
 
 /* follow_content.c */
 enum follow_result content_frame(struct follow *f, const struct wal_frame *fr, struct err *e);
-/* The WAL through `until` is there. */
-enum follow_result content_publish(struct follow *f, uint32_t pages, struct err *e);
+/* All WAL of the segment was taken: publishes if that is enough. */
+enum follow_result content_look(struct follow *f, struct err *e);
 void content_drop(struct follow *f);
 
 /* follow_log.c */

@@ -57,7 +57,7 @@ static enum follow_result begin_index(struct follow *f, const struct position *f
 	in->p += WAL_HEADER_BYTES;
 	in->n -= WAL_HEADER_BYTES;
 	bool first = from->index == f->next.index && f->next.chain.offset == 0;
-	bool next = from->index == f->next.index + 1 && f->content.mode == CONTENT_NONE;
+	bool next = from->index == f->next.index + 1;
 	if (!first && !next) {
 		if (f->known && f->content.mode == CONTENT_NONE && from->index == f->at.index)
 			return go_back(f, from, &h, e);
@@ -65,7 +65,13 @@ static enum follow_result begin_index(struct follow *f, const struct position *f
 	}
 	if (h.page_bytes != page_bytes_here(f))
 		return gap(f, from, "the page size is another one", e);
-	if (next)
+	if (next && f->content.inside) {
+		/* The frames of that transaction are in the content, and nothing takes them out again. */
+		err_set(e, ERR_DAMAGED, "%s: a transaction of the source was broken off while content came",
+			f->o.path);
+		return FOLLOW_CONTENT;
+	}
+	if (next && f->content.mode == CONTENT_NONE)
 		txn_reset(f);
 	f->catching_up = false;
 	f->next.index = from->index;
@@ -183,6 +189,8 @@ enum follow_result follow_segment(struct follow *f, const struct generation *g, 
 	enum follow_result rc = find_place(f, g, &from, &plain, e);
 	if (rc == FOLLOW_OK)
 		rc = frames(f, plain, merge, e);
+	if (rc == FOLLOW_OK)
+		rc = content_look(f, e);
 	if (rc == FOLLOW_OK)
 		rc = note_position(f, e);
 	bool waiting = f->content.ready && rc == FOLLOW_AGAIN;

@@ -373,7 +373,7 @@ HELPER void followed_content(struct followed *d, struct source *s)
 	source_restart(s, "TRUNCATE");
 	s->index += s->chain.offset != 0;
 	s->chain = (struct wal_chain){ .offset = 0 };
-	follow_ok(follow_content_begin(&d->f, &s->generation, s->index, 0, &d->e));
+	follow_ok(follow_content_begin(&d->f, &s->generation, s->index, &d->e));
 	follow_ok(followed_snapshot_bytes(d, s->path, 10007));
 }
 

@@ -137,7 +137,7 @@ static void stream_record(struct followed *d, const struct record *r, struct spa
 {
 	struct err e;
 	if (r->type == RECORD_SNAPSHOT) {
-		follow_ok(follow_content_begin(&d->f, &r->generation, r->at.index, 0, &d->e));
+		follow_ok(follow_content_begin(&d->f, &r->generation, r->at.index, &d->e));
 		follow_ok(follow_content_bytes(&d->f, payload, &d->e));
 		follow_ok(follow_content_end(&d->f, &d->e));
 		return;
@@ -592,7 +592,7 @@ static void test_other_content(void **state)
 	source_commit(&b, 100);
 	follow_ok(followed_ship(d, &b, false));
 	source_restart(&c, "TRUNCATE");
-	follow_ok(follow_content_begin(&d->f, &c.generation, c.index, 0, &d->e));
+	follow_ok(follow_content_begin(&d->f, &c.generation, c.index, &d->e));
 	assert_int_equal(followed_snapshot_bytes(d, c.path, 4096), FOLLOW_AGAIN);
 	assert_int_equal(follow_content_end(&d->f, &d->e), FOLLOW_AGAIN);
 	peer_do(&r, "COMMIT");
@@ -642,16 +642,17 @@ static void test_differing_pages(void **state)
 		follow_ok(follow_hashes(&d->f, &here, &d->e));
 		if (!fresh) {
 			uint32_t n = (uint32_t)(db.len / 4096);
-			follow_ok(follow_pages_begin(&d->f, &s.generation, from.index, until, n, &d->e));
+			follow_ok(follow_pages_begin(&d->f, &s.generation, from.index, n, &d->e));
 			for (uint32_t p = 1; p <= n; p++)
 				if (p > here.n || page_hash(db.p + (p - 1) * 4096, 4096) != here.v[p - 1])
 					follow_ok(follow_page(&d->f, p, db.p + (p - 1) * 4096, &d->e));
 			assert_true(d->f.n.pages_written < n / 2);
 		} else {
-			follow_ok(follow_content_begin(&d->f, &s.generation, from.index, until, &d->e));
+			follow_ok(follow_content_begin(&d->f, &s.generation, from.index, &d->e));
 			follow_ok(follow_content_bytes(&d->f, (struct span){ db.p, db.len }, &d->e));
 		}
 		page_hashes_free(&here);
+		follow_content_until(&d->f, (struct position){ from.index, until });
 		follow_ok(follow_content_end(&d->f, &d->e));
 		assert_int_equal(exists(d->path), !fresh);
 		follow_ok(follow_segment(&d->f, &s.generation, from, (struct span){ plain.p, plain.len }, false,
@@ -669,8 +670,9 @@ static void test_differing_pages(void **state)
 		struct peer r = peer_open(d->path);
 		char before[64];
 		snprintf(before, sizeof before, "%s", peer_do(&r, "SELECT wb_image()"));
-		follow_ok(follow_content_begin(&d->f, &s.generation, from.index, plain.len, &d->e));
+		follow_ok(follow_content_begin(&d->f, &s.generation, from.index, &d->e));
 		follow_ok(follow_content_bytes(&d->f, (struct span){ db.p, db.len }, &d->e));
+		follow_content_until(&d->f, (struct position){ from.index, plain.len });
 		follow_ok(follow_content_end(&d->f, &d->e));
 		size_t part = 32 + 4120;
 		follow_ok(follow_segment(&d->f, &s.generation, from, (struct span){ plain.p, part }, false,
@@ -682,14 +684,14 @@ static void test_differing_pages(void **state)
 		assert_same(d, &s);
 		assert_position(d, &s);
 		/* Content that ends early, that is none, that lacks a page: nothing changes. */
-		follow_ok(follow_content_begin(&d->f, &s.generation, 9, 0, &d->e));
+		follow_ok(follow_content_begin(&d->f, &s.generation, 9, &d->e));
 		follow_ok(follow_content_bytes(&d->f, (struct span){ db.p, db.len - 1 }, &d->e));
 		assert_int_equal(follow_content_end(&d->f, &d->e), FOLLOW_FAIL);
-		follow_ok(follow_content_begin(&d->f, &s.generation, 9, 0, &d->e));
+		follow_ok(follow_content_begin(&d->f, &s.generation, 9, &d->e));
 		assert_int_equal(follow_content_bytes(&d->f, (struct span){ db.p + 100, 4096 }, &d->e),
 				 FOLLOW_FAIL);
 		uint32_t pages = d->f.pages + 2;
-		follow_ok(follow_pages_begin(&d->f, &s.generation, 9, 0, pages, &d->e));
+		follow_ok(follow_pages_begin(&d->f, &s.generation, 9, pages, &d->e));
 		follow_ok(follow_page(&d->f, pages, db.p, &d->e));
 		assert_int_equal(follow_content_end(&d->f, &d->e), FOLLOW_FAIL);
 		assert_same(d, &s);
@@ -700,6 +702,131 @@ static void test_differing_pages(void **state)
 		follow_close(&d->f);
 	}
 	peer_close(&s.p);
+}
+
+/* What a source did while its file was copied: three WAL indexes, in the middle one the database shrinks. */
+struct long_copy {
+	struct dyn db, wal[3];
+	struct position from[3], end;
+};
+
+static void long_copy_make(struct long_copy *c, struct source *s, bool grows)
+{
+	for (int i = 0; i < 6; i++)
+		source_commit(s, 30000);
+	source_restart(s, "TRUNCATE");
+	s->index += s->chain.offset != 0;
+	s->chain = (struct wal_chain){ .offset = 0 };
+	c->db = slurp(s->path);
+	for (int i = 0; i < 3; i++) {
+		source_commit(s, 2000);
+		if (i == 1 && !grows) {
+			peer_do(&s->p, "UPDATE link SET pad=NULL");
+			peer_do(&s->p, "VACUUM");
+		} else if (i == 1) {
+			source_commit(s, 100000);
+		}
+		assert_true(source_segment(s, &c->from[i], &c->wal[i]));
+		if (i < 2)
+			source_restart(s, "TRUNCATE");
+	}
+	c->end = (struct position){ s->index, s->chain.offset };
+}
+
+static void long_copy_free(struct long_copy *c)
+{
+	dyn_free(&c->db);
+	for (int i = 0; i < 3; i++)
+		dyn_free(&c->wal[i]);
+}
+
+static enum follow_result long_copy_wal(struct followed *d, const struct source *s, const struct long_copy *c,
+					int i)
+{
+	return follow_segment(&d->f, &s->generation, c->from[i], (struct span){ c->wal[i].p, c->wal[i].len },
+			      false, &d->e);
+}
+
+/* until: the end of the last index, its beginning, or not known. */
+static void long_copy_apply(struct followed *d, struct source *s, const struct long_copy *c, int how)
+{
+	const struct position untils[] = { c->end, { c->end.index, 0 }, { INT64_MAX, 0 } };
+	char before[64] = "";
+	bool there = exists(d->path);
+	struct peer r = there ? peer_open(d->path) : (struct peer){ .to = -1 };
+	if (there)
+		snprintf(before, sizeof before, "%s", peer_do(&r, "SELECT wb_image()"));
+	follow_ok(follow_content_begin(&d->f, &s->generation, c->from[0].index, &d->e));
+	follow_ok(follow_content_bytes(&d->f, (struct span){ c->db.p, c->db.len }, &d->e));
+	follow_content_until(&d->f, untils[how]);
+	follow_ok(follow_content_end(&d->f, &d->e));
+	for (int i = 0; i < 3; i++) {
+		assert_true(follow_content_waits(&d->f, NULL));
+		assert_int_equal(exists(d->path), there);
+		if (there)
+			assert_string_equal(peer_do(&r, "SELECT wb_image()"), before);
+		if (how == 1 && i == 2) { /* the header is where it was to be, and nothing comes behind it */
+			struct position at = c->from[2];
+			follow_ok(follow_segment(&d->f, &s->generation, at,
+						 (struct span){ c->wal[2].p, WAL_HEADER_BYTES }, false, &d->e));
+			assert_false(follow_content_waits(&d->f, NULL));
+			at.offset = WAL_HEADER_BYTES;
+			follow_ok(follow_segment(&d->f, &s->generation, at,
+						 (struct span){ c->wal[2].p + WAL_HEADER_BYTES,
+								c->wal[2].len - WAL_HEADER_BYTES },
+						 false, &d->e));
+		} else {
+			follow_ok(long_copy_wal(d, s, c, i));
+		}
+	}
+	if (how == 2) {
+		assert_true(follow_content_waits(&d->f, NULL));
+		follow_ok(follow_content_settle(&d->f, &d->e));
+	}
+	assert_false(follow_content_waits(&d->f, NULL));
+	assert_same(d, s);
+	assert_position(d, s);
+	if (there)
+		peer_close(&r);
+}
+
+static void test_content_over_indexes(void **state)
+{
+	(void)state;
+	for (int k = 0; k < 12; k++) {
+		struct source s;
+		struct followed *d = malloc(sizeof *d);
+		struct long_copy c;
+		int how = k % 3;
+		bool grows = k % 2, fresh = k < 6;
+		source_begin(&s, numbered("over", (size_t)k), k % 4 == 1 ? 512 : 4096, "PRAGMA auto_vacuum=0");
+		assert_int_equal(followed_open(d, numbered("over-copy", (size_t)k)), FOLLOW_CONTENT);
+		if (!fresh)
+			followed_content(d, &s);
+		long_copy_make(&c, &s, grows);
+		/* Broken off inside a transaction: the content is of no use any more. */
+		follow_ok(follow_content_begin(&d->f, &s.generation, c.from[0].index, &d->e));
+		follow_ok(follow_content_bytes(&d->f, (struct span){ c.db.p, c.db.len }, &d->e));
+		follow_content_until(&d->f, c.end);
+		follow_ok(follow_content_end(&d->f, &d->e));
+		size_t each = (size_t)wal_frame_bytes(s.chain.page_bytes);
+		follow_ok(follow_segment(&d->f, &s.generation, c.from[0],
+					 (struct span){ c.wal[0].p, WAL_HEADER_BYTES + each }, false, &d->e));
+		assert_int_equal(follow_content_settle(&d->f, &d->e), FOLLOW_AGAIN);
+		assert_int_equal(long_copy_wal(d, &s, &c, 1), FOLLOW_CONTENT);
+		assert_int_equal(exists(d->path), !fresh);
+		long_copy_apply(d, &s, &c, how);
+		source_commit(&s, 300);
+		follow_ok(followed_ship(d, &s, false));
+		assert_same(d, &s);
+		int rc = followed_again(d, k % 2);
+		assert_int_equal(rc, FOLLOW_OK);
+		assert_position(d, &s);
+		follow_close(&d->f);
+		long_copy_free(&c);
+		peer_close(&s.p);
+		free(d);
+	}
 }
 
 int main(int argc, char **argv)
@@ -725,6 +852,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_local_writers),
 		cmocka_unit_test(test_other_content),
 		cmocka_unit_test(test_differing_pages),
+		cmocka_unit_test(test_content_over_indexes),
 		cmocka_unit_test(test_readers_512),
 		cmocka_unit_test(test_readers_4096),
 		cmocka_unit_test(test_readers_65536),

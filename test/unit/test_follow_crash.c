@@ -214,7 +214,7 @@ static enum follow_result do_item(struct followed *d, const struct job *j, const
 	case SEGMENT:
 		return follow_segment(&d->f, &j->s.generation, i->from, in, false, &d->e);
 	case CONTENT:
-		rc = follow_content_begin(&d->f, &j->s.generation, i->from.index, 0, &d->e);
+		rc = follow_content_begin(&d->f, &j->s.generation, i->from.index, &d->e);
 		if (rc == FOLLOW_OK)
 			rc = follow_content_bytes(&d->f, in, &d->e);
 		return rc == FOLLOW_OK ? follow_content_end(&d->f, &d->e) : rc;
