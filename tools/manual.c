@@ -266,6 +266,7 @@ void manual_file(FILE *to)
 	scope(to, SCOPE_DB, "DBS: A DATABASE");
 	scope(to, SCOPE_REPLICA, "REPLICAS: A PLACE THAT A DATABASE IS COPIED TO");
 	scope(to, SCOPE_AGE, "AGE: ENCRYPTION OF A REPLICA");
+	scope(to, SCOPE_UPSTREAM, "UPSTREAM: THE PRIMARY THAT A DATABASE FOLLOWS");
 	fputs(values, to);
 	fputs(".SH SEE ALSO\n.BR walbrook (1)\n", to);
 }

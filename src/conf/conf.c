@@ -452,6 +452,41 @@ int conf_from_args(const char *db, const char *const *urls, size_t n, struct con
 	return 0;
 }
 
+const char *conf_upstream_path(const struct conf_db *db)
+{
+	return db->upstream_path ? db->upstream_path : db->path;
+}
+
+/* The address without what is behind host and port; what is behind it is the path on the primary. */
+static int take_upstream(struct conf_db *d, const char *url, const char *path, struct err *e)
+{
+	const char *host = strstr(url, "://"), *behind = host ? strchr(host + 3, '/') : NULL;
+	const struct option *at = option_find(SCOPE_UPSTREAM, "url");
+	char *base = strndup(url, behind ? (size_t)(behind - url) : strlen(url));
+	int rc = base ? option_set(at, d, base, e) : err_sys(e, ENOMEM, "cannot make a configuration");
+	free(base);
+	if (rc == 0 && !d->upstream_url)
+		rc = err_set(e, ERR_CONFIG, "the address of the primary is empty");
+	if (!path && behind && behind[1])
+		path = behind;
+	if (rc == 0 && path)
+		rc = option_set(option_find(SCOPE_UPSTREAM, "path"), d, path, e);
+	return rc;
+}
+
+int conf_follow_from_args(const char *url, const char *db, const char *path, const char *const *urls, size_t n,
+			  struct conf **ret, struct err *e)
+{
+	if (conf_from_args(db, urls, n, ret, e) < 0)
+		return -1;
+	if (take_upstream((*ret)->dbs, url, path, e) == 0)
+		return 0;
+	if (e->kind == ERR_CONFIG)
+		e->kind = ERR_USAGE;
+	conf_free(*ret);
+	return -1;
+}
+
 const struct conf_db *conf_db_find(const struct conf *c, const char *absolute_path)
 {
 	for (size_t i = 0; i < c->dbs_n; i++)

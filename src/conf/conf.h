@@ -57,6 +57,13 @@ struct conf_db {
 	int64_t monitor_interval_us, checkpoint_interval_us;
 	int64_t min_checkpoint_pages, max_checkpoint_pages;
 	int64_t spool_quota_bytes;
+	/* It is a copy of a database of another machine; upstream_url NULL: it is not. */
+	char *upstream_url, *upstream_path; /* path NULL: `path` is the one on the primary, too */
+	char *upstream_token_file, *upstream_ca_file, *upstream_cert_file, *upstream_key_file;
+	char *upstream_lineage; /* "same" or "any" */
+	bool upstream_adopt;
+	int64_t upstream_max_wal_bytes;
+	int upstream_compress; /* -1: unless the primary is on this machine */
 	struct conf_replica *replicas;
 	size_t replicas_n;
 	unsigned line, column;
@@ -158,6 +165,14 @@ bool conf_socket(const struct conf *c, unsigned i, char *buf);
  * be read); the text never shows a part of it. */
 enum { CONF_TOKEN_BYTES = 4096 };
 int conf_token(const struct conf *c, char buf[CONF_TOKEN_BYTES], bool *ret_open, struct err *e);
+/* The same of a file that is named by another key. */
+int conf_token_of(const char *path, char buf[CONF_TOKEN_BYTES], bool *ret_open, struct err *e);
+/* What a followed database is called on its primary. Borrowed. */
+const char *conf_upstream_path(const struct conf_db *db);
+/* `walbrook follow URL DB`: one followed database; a path in the URL is its path on the primary, unless `path`
+ * says so. Replicas as for conf_from_args. */
+int conf_follow_from_args(const char *url, const char *db, const char *path, const char *const *urls, size_t n,
+			  struct conf **ret, struct err *e);
 void conf_free(struct conf *c);
 
 #endif

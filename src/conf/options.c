@@ -25,6 +25,7 @@
 #define LOGGING(name_, type_) .scope = SCOPE_LOGGING, .name = (name_), .type = OPTION_##type_
 #define DB(name_, type_) .scope = SCOPE_DB, .name = (name_), .type = OPTION_##type_
 #define REPLICA(name_, type_) .scope = SCOPE_REPLICA, .name = (name_), .type = OPTION_##type_
+#define UPSTREAM(name_, type_) .scope = SCOPE_UPSTREAM, .name = (name_), .type = OPTION_##type_
 #define AGE(name_, type_) .scope = SCOPE_AGE, .name = (name_), .type = OPTION_##type_
 
 enum { PAGES_MAX = 0x7fffffff };
@@ -44,6 +45,31 @@ static int check_address(const char *text, struct err *e)
 	    strtol(colon + 1, NULL, 10) > 65535)
 		return err_set(e, ERR_CONFIG, "\"%.20s\" is not a port number in \"%.100s\"", colon + 1, text);
 	return 0;
+}
+
+/* http://HOST:PORT; a name and a password belong into a file. */
+static int check_upstream(const char *text, struct err *e)
+{
+	bool known = strncasecmp(text, "http://", 7) == 0 || strncasecmp(text, "https://", 8) == 0;
+	const char *host = known ? strstr(text, "://") + 3 : "";
+	size_t n = strcspn(host, "/?#");
+	if (n == 0 || strpbrk(text, " ?#"))
+		return err_set(
+			e, ERR_CONFIG,
+			"\"%.100s\" is no address of a primary; write http://HOST:PORT or https://HOST:PORT",
+			memchr(host, '@', n) ? "…" : text);
+	if (memchr(host, '@', n))
+		return err_set(e, ERR_CONFIG,
+			       "a name or password in the URL is not used; put the token into a "
+			       "file and name that with token-file");
+	return 0;
+}
+
+static int check_lineage(const char *text, struct err *e)
+{
+	if (strcmp(text, "same") == 0 || strcmp(text, "any") == 0)
+		return 0;
+	return err_set(e, ERR_CONFIG, "\"%.80s\" is neither same nor any", text);
 }
 
 const struct option options[] = {
@@ -110,6 +136,8 @@ const struct option options[] = {
 	  .sentence = "pages in the WAL from which on a checkpoint is forced; 0: never" },
 	{ DB("spool-quota", SIZE), FIELD(conf_db, spool_quota_bytes), .by_default = "1GiB", .min = 1 << 20,
 	  .sentence = "room for what the replicas do not have yet; when it is full a new generation begins" },
+	{ DB("upstream", SECTION), .sub = SCOPE_UPSTREAM,
+	  .sentence = "the primary that it is a live, read-only copy of" },
 	{ DB("replicas", SECTIONS), .sub = SCOPE_REPLICA,
 	  .sentence = "the places that the database is copied to" },
 
@@ -175,6 +203,29 @@ const struct option options[] = {
 	{ AGE("recipient-files", TEXTS), FIELD(conf_replica, age_recipient_files),
 	  .count_at = offsetof(struct conf_replica, age_recipient_files_n),
 	  .sentence = "files with more of them, one a line" },
+
+	{ UPSTREAM("url", TEXT), FIELD(conf_db, upstream_url), .check = check_upstream,
+	  .sentence = "address of the primary, e.g. `http://primary:9090` or `https://…`; required" },
+	{ UPSTREAM("path", TEXT), FIELD(conf_db, upstream_path), .min = 1,
+	  .sentence = "path of the database on the primary; without it the same as here" },
+	{ UPSTREAM("token-file", PATH), FIELD(conf_db, upstream_token_file),
+	  .sentence = "file with the token that the primary asks for" },
+	{ UPSTREAM("ca-file", PATH), FIELD(conf_db, upstream_ca_file),
+	  .sentence = "certificate of who signed that of the primary; without it those of the system" },
+	{ UPSTREAM("cert-file", PATH), FIELD(conf_db, upstream_cert_file),
+	  .sentence = "certificate to show to the primary" },
+	{ UPSTREAM("key-file", PATH), FIELD(conf_db, upstream_key_file),
+	  .sentence = "private key of that certificate" },
+	{ UPSTREAM("lineage", TEXT), FIELD(conf_db, upstream_lineage), .by_default = "same",
+	  .check = check_lineage,
+	  .sentence = "any: follow whoever answers there, also an old primary or another history" },
+	{ UPSTREAM("adopt", BOOL), FIELD(conf_db, upstream_adopt), .by_default = "false",
+	  .sentence = "replace a database that no follower has written" },
+	{ UPSTREAM("max-wal-size", SIZE), FIELD(conf_db, upstream_max_wal_bytes), .by_default = "1GiB",
+	  .min = 1 << 20,
+	  .sentence = "size of the WAL at which applying waits for a reader that does not end" },
+	{ UPSTREAM("compress", TRISTATE), FIELD(conf_db, upstream_compress),
+	  .sentence = "have content sent compressed; without it unless the primary is on this machine" },
 };
 const size_t options_n = sizeof options / sizeof *options;
 _Static_assert(sizeof options / sizeof *options <= OPTIONS_MAX, "one mark for each option");
@@ -200,7 +251,7 @@ const char *option_scope_text(enum option_scope s)
 	static const char *const texts[SCOPES_N] = {
 		[SCOPE_TOP] = "at the top level",    [SCOPE_LOGGING] = "in logging",
 		[SCOPE_DB] = "in a database of dbs", [SCOPE_REPLICA] = "in a replica",
-		[SCOPE_AGE] = "in age of a replica",
+		[SCOPE_AGE] = "in age of a replica", [SCOPE_UPSTREAM] = "in upstream of a database",
 	};
 	return texts[s];
 }

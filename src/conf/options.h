@@ -31,7 +31,7 @@ struct replica_type_info {
 extern const struct replica_type_info replica_types[REPLICA_TYPES_N];
 int replica_type_find(const char *name, enum replica_type *ret); /* -1: unknown */
 
-enum option_scope { SCOPE_TOP, SCOPE_LOGGING, SCOPE_DB, SCOPE_REPLICA, SCOPE_AGE, SCOPES_N };
+enum option_scope { SCOPE_TOP, SCOPE_LOGGING, SCOPE_DB, SCOPE_REPLICA, SCOPE_AGE, SCOPE_UPSTREAM, SCOPES_N };
 
 enum option_type {
 	OPTION_TEXT,	 /* char *: one line; empty: not given, unless min is 1 */
@@ -68,7 +68,7 @@ struct option {
 extern const struct option options[];
 extern const size_t options_n;
 
-enum { OPTIONS_MAX = 80 }; /* room for one mark each; options.c asserts it */
+enum { OPTIONS_MAX = 96 }; /* room for one mark each; options.c asserts it */
 
 const char *option_scope_text(enum option_scope s); /* "in a replica", "at the top level" … */
 const char *option_type_text(enum option_type t);   /* "a duration" … */

@@ -94,7 +94,19 @@ static int name_dir(struct conf_db *db, struct err *e)
 	return db->path ? 0 : no_memory(e);
 }
 
-int conf_db_resolve(struct conf_db *db, const bool *given, const char **ret_key, struct err *e)
+static int resolve_upstream(const struct conf_db *db, const bool *given, struct err *e)
+{
+	if (given[option_find(SCOPE_DB, "upstream") - options] && !db->upstream_url)
+		return err_set(e, ERR_CONFIG, "upstream needs url: http://HOST:PORT of the primary");
+	if (db->upstream_url && db->is_template)
+		return err_set(e, ERR_CONFIG,
+			       "upstream is for one database; write an entry with path: for each of them");
+	if (!db->upstream_cert_file != !db->upstream_key_file)
+		return err_set(e, ERR_CONFIG, "upstream: cert-file and key-file go together");
+	return 0;
+}
+
+static int resolve_kind(struct conf_db *db, const bool *given, const char **ret_key, struct err *e)
 {
 	const bool has_pattern = given[option_find(SCOPE_DB, "pattern") - options];
 	*ret_key = NULL;
@@ -124,6 +136,14 @@ int conf_db_resolve(struct conf_db *db, const bool *given, const char **ret_key,
 	free(db->pattern); /* the default of an entry with dir */
 	db->pattern = NULL;
 	return split_path(db, e);
+}
+
+int conf_db_resolve(struct conf_db *db, const bool *given, const char **ret_key, struct err *e)
+{
+	if (resolve_kind(db, given, ret_key, e) < 0)
+		return -1;
+	*ret_key = "upstream";
+	return resolve_upstream(db, given, e);
 }
 
 /* What of an absolute path is below dir, NULL if it is not. */

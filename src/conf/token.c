@@ -55,13 +55,18 @@ static int read_token(const char *path, char buf[CONF_TOKEN_BYTES], struct err *
 	return rc;
 }
 
-int conf_token(const struct conf *c, char buf[CONF_TOKEN_BYTES], bool *ret_open, struct err *e)
+int conf_token_of(const char *path, char buf[CONF_TOKEN_BYTES], bool *ret_open, struct err *e)
 {
 	struct stat st;
+	if (read_token(path, buf, e) < 0)
+		return -1;
+	*ret_open = stat(path, &st) == 0 && (st.st_mode & S_IROTH);
+	return 0;
+}
+
+int conf_token(const struct conf *c, char buf[CONF_TOKEN_BYTES], bool *ret_open, struct err *e)
+{
 	if (!c->token_file)
 		return err_set(e, ERR_CONFIG, "no token-file is configured");
-	if (read_token(c->token_file, buf, e) < 0)
-		return -1;
-	*ret_open = stat(c->token_file, &st) == 0 && (st.st_mode & S_IROTH);
-	return 0;
+	return conf_token_of(c->token_file, buf, ret_open, e);
 }

@@ -60,8 +60,9 @@ static const char *name_of(uint32_t type)
 /* Damage: where, and what. */
 static int bad(const struct live_reader *r, const char *what, struct err *e)
 {
-	return err_set(e, ERR_DAMAGED, "the stream is damaged at a record of type %" PRIu32 " (%s) at index %08" PRIx64
-				       " offset %" PRIu64 ": %s",
+	return err_set(e, ERR_DAMAGED,
+		       "the stream is damaged at a record of type %" PRIu32 " (%s) at index %08" PRIx64
+		       " offset %" PRIu64 ": %s",
 		       r->r.type, name_of(r->r.type), r->r.at.index, r->r.at.offset, what);
 }
 
@@ -258,8 +259,8 @@ static bool is_known(const struct live_reader *r)
 {
 	if (r->r.type == RECORD_SEGMENT || r->r.type == RECORD_SNAPSHOT)
 		return true;
-	return r->extended && (is_small(r->r.type) || r->r.type == RECORD_PAGES || r->r.type == RECORD_COMPLETE ||
-			       r->r.type == RECORD_HASHES);
+	return r->extended && (is_small(r->r.type) || r->r.type == RECORD_PAGES ||
+			       r->r.type == RECORD_COMPLETE || r->r.type == RECORD_HASHES);
 }
 
 static int begin_segment(struct live_reader *r, struct err *e)
@@ -269,8 +270,8 @@ static int begin_segment(struct live_reader *r, struct err *e)
 		return bad(r, "the content before it is not complete", e);
 	if (offset > 0 && r->page_bytes == 0)
 		return bad(r, "the page size is not known", e);
-	if (offset > 0 && (offset < WAL_HEADER_BYTES ||
-			   (offset - WAL_HEADER_BYTES) % wal_frame_bytes(r->page_bytes) != 0))
+	if (offset > 0 &&
+	    (offset < WAL_HEADER_BYTES || (offset - WAL_HEADER_BYTES) % wal_frame_bytes(r->page_bytes) != 0))
 		return bad(r, "it does not begin with a frame", e);
 	r->at = r->r.at;
 	return begin_lz4(r, e) < 0 ? -1 : TELL(r, segment, &r->r, e);

@@ -17,21 +17,22 @@
 /* All may be NULL. Spans are valid during the call. Non-zero ends the reading; *e is the function's. */
 struct live_events {
 	int (*lineage)(void *arg, struct span text, struct err *e);
-	/* Content begins: whole, as bytes in order, or only pages that differ. A SNAPSHOT is content as well, with
-	 * page_bytes and pages 0: not told. */
+	/* Content begins: whole, as bytes in order, or only pages that differ. A SNAPSHOT is content as well,
+	 * with page_bytes and pages 0: not told. */
 	int (*content)(void *arg, const struct record *r, uint32_t page_bytes, uint32_t pages, bool differing,
 		       struct err *e);
 	int (*bytes)(void *arg, struct span bytes, struct err *e);
 	int (*page)(void *arg, uint32_t pgno, const uint8_t *page, struct err *e);
 	/* It ended; good with the WAL through r->at (of a SNAPSHOT: its own position). */
 	int (*complete)(void *arg, const struct record *r, struct err *e);
-	/* A segment: its beginning; its bytes as they came; whole frames of it (at offset 0 the header before them)
-	 * and where they begin; its end. */
+	/* A segment: its beginning; its bytes as they came; whole frames of it (at offset 0 the header before
+	 * them) and where they begin; its end. */
 	int (*segment)(void *arg, const struct record *r, struct err *e);
 	int (*stored)(void *arg, struct span bytes, struct err *e);
 	int (*plain)(void *arg, struct position from, struct span plain, struct err *e);
 	int (*segment_end)(void *arg, struct position end, struct err *e);
-	int (*commits)(void *arg, const struct record *r, const struct index_commit *v, size_t n, struct err *e);
+	int (*commits)(void *arg, const struct record *r, const struct index_commit *v, size_t n,
+		       struct err *e);
 	int (*heartbeat)(void *arg, const struct record *r, int64_t wall_us, struct err *e);
 	int (*hashes)(void *arg, const struct record *r, uint32_t page_bytes, uint32_t pages, struct err *e);
 	int (*hash)(void *arg, uint32_t pgno, uint64_t hash, struct err *e);

@@ -1419,6 +1419,16 @@ static const struct sample {
 	{ SCOPE_DB, "min-checkpoint-page-count", "7", "7", "path: /d/b.db" },
 	{ SCOPE_DB, "max-checkpoint-page-count", "8", "8", "path: /d/b.db" },
 	{ SCOPE_DB, "spool-quota", "3MiB", "3MiB", "path: /d/b.db" },
+	{ SCOPE_UPSTREAM, "url", "https://h:9", "https://h:9", "" },
+	{ SCOPE_UPSTREAM, "path", "/p/a.db", "/p/a.db", "url: http://h" },
+	{ SCOPE_UPSTREAM, "token-file", "/t/", "/t", "url: http://h" },
+	{ SCOPE_UPSTREAM, "ca-file", "/ca", "/ca", "url: http://h" },
+	{ SCOPE_UPSTREAM, "cert-file", "/c", "/c", "url: http://h, key-file: /k" },
+	{ SCOPE_UPSTREAM, "key-file", "/k", "/k", "url: http://h, cert-file: /c" },
+	{ SCOPE_UPSTREAM, "lineage", "any", "any", "url: http://h" },
+	{ SCOPE_UPSTREAM, "adopt", "yes", "true", "url: http://h" },
+	{ SCOPE_UPSTREAM, "max-wal-size", "2MiB", "2MiB", "url: http://h" },
+	{ SCOPE_UPSTREAM, "compress", "on", "true", "url: http://h" },
 	{ SCOPE_REPLICA, "url", "gcs://b/p", "gcs://b/p", "" },
 	{ SCOPE_REPLICA, "type", "s3", "s3", "bucket: b" },
 	{ SCOPE_REPLICA, "name", "far", "far", "path: /r" },
@@ -1446,14 +1456,16 @@ static const struct sample {
 /* The key stands alone in line *ret_line, column 2 or more. */
 static void sample_text(const struct sample *s, const char *value, char *buf, size_t size, unsigned *ret_line)
 {
-	const char *open = s->scope == SCOPE_TOP       ? "{\n"
-			   : s->scope == SCOPE_LOGGING ? "logging: {\n"
-			   : s->scope == SCOPE_DB      ? "dbs: [{\n"
-						       : "dbs: [{path: /d/a.db, replicas: [{\n";
-	const char *close = s->scope == SCOPE_TOP	? "}\n"
-			    : s->scope == SCOPE_LOGGING ? "}\n"
-			    : s->scope == SCOPE_DB	? "}]\n"
-							: "}]}]\n";
+	const char *open = s->scope == SCOPE_TOP	? "{\n"
+			   : s->scope == SCOPE_LOGGING	? "logging: {\n"
+			   : s->scope == SCOPE_DB	? "dbs: [{\n"
+			   : s->scope == SCOPE_UPSTREAM ? "dbs: [{path: /d/a.db, upstream: {\n"
+							: "dbs: [{path: /d/a.db, replicas: [{\n";
+	const char *close = s->scope == SCOPE_TOP	 ? "}\n"
+			    : s->scope == SCOPE_LOGGING	 ? "}\n"
+			    : s->scope == SCOPE_DB	 ? "}]\n"
+			    : s->scope == SCOPE_UPSTREAM ? "}}]\n"
+							 : "}]}]\n";
 	snprintf(buf, size, "%s  %s: \"%s\",\n%s\n%s", open, s->name, value, s->beside, close);
 	*ret_line = 2;
 }
@@ -1464,8 +1476,9 @@ static const void *sample_base(const struct conf *c, enum option_scope scope, co
 		*ret = c->origins;
 		return c;
 	}
-	*ret = scope == SCOPE_DB ? c->dbs[0].origins : c->dbs[0].replicas[0].origins;
-	return scope == SCOPE_DB ? (const void *)&c->dbs[0] : &c->dbs[0].replicas[0];
+	bool of_db = scope == SCOPE_DB || scope == SCOPE_UPSTREAM;
+	*ret = of_db ? c->dbs[0].origins : c->dbs[0].replicas[0].origins;
+	return of_db ? (const void *)&c->dbs[0] : &c->dbs[0].replicas[0];
 }
 
 static void check_sample(const struct sample *s, const struct option *o, bool by_variable)
