@@ -30,6 +30,7 @@ const struct command *const commands[] = {
 	&command_sync,
 	&command_position,
 	&command_wait,
+	&command_follow,
 	&command_reload,
 	&command_version,
 	&command_help,

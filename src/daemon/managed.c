@@ -17,8 +17,10 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "daemon/promote.h"
 #include "daemon/reach.h"
 #include "daemon/sync.h"
+#include "daemon/upstream.h"
 
 enum {
 	POLL_FIRST_US = 40,
@@ -85,6 +87,13 @@ static void take_fresh(struct managed *m)
 		ship_offer(&m->ships[i], first);
 }
 
+void managed_take_segments(struct managed *m)
+{
+	if (m->report.loaded)
+		take_loaded(m);
+	take_fresh(m);
+}
+
 static void step_done(struct task *t)
 {
 	struct managed *m = OWNER_OF(t, struct managed, task);
@@ -104,11 +113,9 @@ static void step_done(struct task *t)
 	m->opened = m->opened || m->report.opened;
 	m->generation = m->db.cap.at.generation;
 	m->captured = (struct position){ m->db.cap.at.index, m->db.cap.at.chain.offset };
-	if (m->report.loaded)
-		take_loaded(m);
+	managed_take_segments(m);
 	if (!generation_none(&m->report.left))
 		m->left = m->report.left;
-	take_fresh(m);
 	m->stepped_to_stop = m->stepped_to_stop || m->report.stopped;
 	snap_step_done(m, m->report.pinned);
 	snap_bound_wal(m, (uint64_t)m->db.mx_frame * m->db.cap.at.chain.page_bytes);
@@ -320,9 +327,19 @@ static void drop_laggards(struct managed *m)
 		s->cursor = NULL;
 		s->paid = NULL;
 		s->attached = s->lagged = true;
-		s->lag_index = m->captured.index;
+		s->lag_index = m->captured.index + 2;
 		s->r.generation = (struct generation){ "" };
 	}
+}
+
+int64_t managed_turn_replicas(struct managed *m, int64_t now_us)
+{
+	int64_t next_us = snap_turn(m, now_us); /* before the replicas are at work again */
+	for (size_t i = 0; i < m->ships_n; i++)
+		next_us = sooner(next_us, ship_turn(&m->ships[i], now_us));
+	trim(m);
+	drop_laggards(m);
+	return next_us;
 }
 
 static bool all_done(struct managed *m)
@@ -361,6 +378,8 @@ static bool jobs_out(const struct managed *m)
 static int64_t turn_stopping(struct managed *m, int64_t now_us)
 {
 	int64_t next_us = 0;
+	if (m->up && !m->stepped_to_stop)
+		return followed_turn_stopping(m, now_us);
 	if (m->snap && (m->snap->drill || m->handover))
 		snap_cancel(m);
 	if (m->out || (m->snap && m->snap->out))
@@ -439,13 +458,11 @@ void managed_turn(struct managed *m)
 		next_us = turn_leaving(m, now_us);
 	} else if (m->en->stopping) {
 		next_us = turn_stopping(m, now_us);
+	} else if (m->up) {
+		next_us = followed_turn(m, now_us);
 	} else {
 		next_us = turn_db(m, now_us);
-		next_us = sooner(next_us, snap_turn(m, now_us)); /* before the replicas are at work again */
-		for (size_t i = 0; i < m->ships_n; i++)
-			next_us = sooner(next_us, ship_turn(&m->ships[i], now_us));
-		trim(m);
-		drop_laggards(m);
+		next_us = sooner(next_us, managed_turn_replicas(m, now_us));
 	}
 	if (next_us)
 		loop_timer_set(m->en->loop, &m->timer, next_us);
@@ -478,7 +495,24 @@ void engine_submit(struct engine *en, struct task *t)
 	t->done(t);
 }
 
-int managed_init(struct managed *m, struct engine *en, const struct conf_db *conf, struct err *e)
+/* It follows a primary, unless it has become one. */
+static int init_upstream(struct managed *m, bool keep, struct err *e)
+{
+	char text[PROMOTED_TEXT_BYTES];
+	if (!m->conf->upstream_url)
+		return 0;
+	if (!promoted_before(m->meta_dir, text))
+		return upstream_new(m, keep || m->conf->replicas_n > 0, &m->up, e);
+	m->promoted = true;
+	log_warn(
+		"this database was promoted and is a primary, although the configuration says upstream; to let "
+		"it follow again, and lose what was written here since, remove the file and set upstream.adopt",
+		L_S("db", m->conf->path), L_S("since", text), L_S("file", m->meta_dir),
+		L_S("name", "walbrook/promoted"));
+	return 0;
+}
+
+int managed_init(struct managed *m, struct engine *en, const struct conf_db *conf, bool keep, struct err *e)
 {
 	char meta[PATH_BYTES];
 	*m = (struct managed){ .en = en, .conf = conf, .watch.changed = wal_changed };
@@ -496,7 +530,7 @@ int managed_init(struct managed *m, struct engine *en, const struct conf_db *con
 				.checkpoint_interval_us = conf->checkpoint_interval_us,
 				.spool_quota_bytes = (uint64_t)conf->spool_quota_bytes,
 				.wal_cap_bytes = 1ull << 30 };
-	if (db_init(&m->db, &o, e) < 0)
+	if (db_init(&m->db, &o, e) < 0 || init_upstream(m, keep, e) < 0)
 		return -1;
 	for (size_t i = 0; i < conf->replicas_n; i++) {
 		int rc = ship_init(&m->ships[i], m, &conf->replicas[i], e);
@@ -513,6 +547,7 @@ void managed_fini(struct managed *m)
 		return;
 	sync_forget(m);
 	reach_forget(m);
+	upstream_free(m->up);
 	if (m->en->watcher)
 		watch_cancel(m->en->watcher, &m->watch);
 	loop_timer_cancel(m->en->loop, &m->timer);

@@ -23,6 +23,9 @@
 struct managed;
 struct reach;
 struct sync_wait;
+struct upstream;
+struct upstream_news;
+struct upstream_seen;
 
 /* What all databases share. */
 struct engine {
@@ -75,8 +78,10 @@ struct shipper {
 	bool left_last;	    /* with SHIP_LEFT: all have it, what was kept goes */
 	bool left_done;	    /* m->left is nothing that concerns it any more */
 	bool lagged;	    /* it starts again with the next WAL index and a snapshot */
-	uint64_t lag_index; /* of the WAL when it was given up */
-	int rc;		    /* these three are the job's while it is out */
+	uint64_t lag_index; /* the first one that it may start again with */
+	bool rewound;	    /* of a followed database: it has asked for the index `rewound_at` from its start */
+	uint64_t rewound_at;
+	int rc; /* these three are the job's while it is out */
 	struct err e;
 	bool any;			    /* of SHIP_ATTACH: there was something */
 	struct generation target;	    /* of SHIP_ATTACH */
@@ -117,6 +122,7 @@ struct snap {
 	struct generation generation; /* that it was wanted for */
 	struct task task;
 	int64_t since_us;
+	uint64_t tick, epoch; /* of a followed database: see snap_followed */
 	bool out, was_exact;
 	struct drill *drill; /* not NULL: nothing is published, the one replica in `to` is validated */
 };
@@ -186,6 +192,9 @@ struct managed {
 	struct managed *mark_next;
 	bool marked, finished; /* finished: stopped, all shipped and let go */
 
+	struct upstream *up;	     /* it follows another machine's (followed.c); NULL: it does not */
+	bool wants_rewind, promoted; /* promoted: it has followed, and is a primary now */
+
 	/* set.c: it is one of many, and may leave while the others stay. */
 	struct conf_db own;
 	struct named by_path, *places; /* places: where its replicas and its own state are, one for each */
@@ -200,7 +209,8 @@ struct managed {
 };
 
 void engine_submit(struct engine *en, struct task *t);
-int managed_init(struct managed *m, struct engine *en, const struct conf_db *conf, struct err *e);
+/* keep: segments of a followed database go to the spool even if it has no replicas. */
+int managed_init(struct managed *m, struct engine *en, const struct conf_db *conf, bool keep, struct err *e);
 void managed_fini(struct managed *m);
 /* It captures and ships what is left, within a bounded time, lets go and comes onto en->gone. Others go on. */
 void managed_leave(struct managed *m);
@@ -211,9 +221,14 @@ static inline bool managed_stopping(const struct managed *m)
 void managed_mark(struct managed *m); /* something happened: look at it this turn */
 void managed_turn(struct managed *m); /* picks what is due; called for the marked ones */
 
+/* For followed.c: takes report.loaded and report.fresh; the replicas, and what all have leaves the list. */
+void managed_take_segments(struct managed *m);
+int64_t managed_turn_replicas(struct managed *m, int64_t now_us);
+
 /* status.c: what is shown, kept up to date where the loop has the structs in hand. */
 void managed_saw(struct managed *m); /* a step is over */
-void ship_saw(struct shipper *s);    /* a job is about to take it */
+void managed_saw_followed(struct managed *m, const struct upstream_seen *seen, bool opened);
+void ship_saw(struct shipper *s); /* a job is about to take it */
 void ship_saw_error(struct shipper *s, const char *text);
 bool ship_restorable(const struct shipper *s); /* it has a snapshot of the current generation */
 
@@ -247,6 +262,8 @@ void validate_interrupt(void);		      /* the one that is under way fails soon */
 /* snap.c */
 int64_t snap_turn(struct managed *m, int64_t now_us);
 void snap_step_done(struct managed *m, bool pinned);
+void snap_followed(struct managed *m,
+		   const struct upstream_news *news); /* of a followed database, every turn */
 void snap_cancel(struct managed *m);
 void snap_unqueue(struct managed *m);	    /* it does not want one now: whoever is next may */
 bool snap_freezes(const struct managed *m); /* an exact copy is being made and was not asked to let go */

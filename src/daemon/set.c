@@ -58,7 +58,7 @@ int set_make(struct daemon *d, const struct conf_db *c, bool from_directory, str
 		free(m);
 		return m ? -1 : err_set(e, ERR_FAIL, "no memory");
 	}
-	int rc = managed_init(m, &d->en, &own, e);
+	int rc = managed_init(m, &d->en, &own, d->conf->addr != NULL, e);
 	m->own = own;
 	m->conf = &m->own;
 	m->from_directory = from_directory;

@@ -143,11 +143,31 @@ static bool continues(struct position at, const struct spool_segment *g)
 	return g->at.index == at.index + 1 && g->at.offset == 0 && g->prev_end == at.offset && at.offset > 0;
 }
 
+/* A followed database cannot begin a generation: the current index comes once more from its start, and if that
+ * did not help, the replica goes on with the next one. */
+static void start_anew_followed(struct shipper *s, const char *why)
+{
+	struct managed *m = s->m;
+	bool again = s->rewound && s->rewound_at == m->captured.index;
+	log_warn("a replica starts anew with a snapshot", L_S("db", m->conf->path), L_S("replica", s->r.name),
+		 L_S("reason", why));
+	s->rewound = true;
+	s->rewound_at = m->captured.index;
+	s->lag_index = m->captured.index + (again ? 1 : 0);
+	s->lagged = true;
+	m->wants_rewind = m->wants_rewind || !again;
+}
+
 static void start_anew(struct shipper *s, const char *why)
 {
+	if (s->m->up) {
+		start_anew_followed(s, why);
+		goto wait;
+	}
 	log_warn("a new generation will begin because of a replica", L_S("db", s->m->conf->path),
 		 L_S("replica", s->r.name), L_S("reason", why));
 	s->m->begin = why;
+wait:
 	if (!s->adrift_wall_us)
 		s->adrift_wall_us = wall_us();
 	s->paid = NULL;
@@ -342,7 +362,7 @@ void ship_offer(struct shipper *s, struct spool_segment *first)
 	/* One that waits for a beginning does not take what comes before it. */
 	if (s->attached && generation_none(&s->r.generation))
 		while (first && (first->at.offset != 0 || !same_generation(first, &s->m->generation) ||
-				 (s->lagged && first->at.index <= s->lag_index + 1)))
+				 (s->lagged && first->at.index < s->lag_index)))
 			first = first->next;
 	s->cursor = first;
 }
@@ -413,6 +433,14 @@ static bool enter_generation(struct shipper *s, const struct generation *g)
 	return false;
 }
 
+/* Segments of a followed database may come twice. */
+static void pass_what_it_has(struct shipper *s)
+{
+	while (s->cursor && same_generation(s->cursor, &s->r.generation) &&
+	       position_compare((struct position){ s->cursor->at.index, s->cursor->end }, s->r.at) <= 0)
+		s->cursor = s->cursor->next;
+}
+
 int64_t ship_turn(struct shipper *s, int64_t now_us)
 {
 	struct generation g;
@@ -433,8 +461,14 @@ int64_t ship_turn(struct shipper *s, int64_t now_us)
 		if (!s->cursor)
 			return 0;
 		s->lagged = false;
-		replica_rebase(&s->r, &s->cursor->generation, s->cursor->at);
+		/* Of the index from which on it is to start anew it may have the beginning: that is kept. */
+		if (s->m->up && s->r.at.index == s->cursor->at.index)
+			s->attached = false;
+		else
+			replica_rebase(&s->r, &s->cursor->generation, s->cursor->at);
 	}
+	if (s->m->up && s->attached)
+		pass_what_it_has(s);
 	if (!s->m->begin && needs_attach(s, &g) && !enter_generation(s, &g))
 		return 0;
 	if (!s->attached || generation_none(&s->r.generation))

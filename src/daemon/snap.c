@@ -19,6 +19,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "daemon/managed.h"
+#include "daemon/upstream.h"
 
 enum { PIN_FOR_US = 10000000, AGAIN_US = 5000000 };
 
@@ -244,6 +245,8 @@ static void copy_done(struct task *t)
 		p->phase = SNAP_COPIED;
 		p->end_step = m->steps_begun + 1;
 		m->sweep = true;
+		if (m->up)
+			p->tick = upstream_tick(m->up);
 	}
 	if (m->snap)
 		conn_end(&p->s.conn); /* the WAL may go again */
@@ -289,6 +292,31 @@ void snap_step_done(struct managed *m, bool pinned)
 		p->phase = SNAP_SHIP;
 	} else if (p->phase == SNAP_COPIED) {
 		m->sweep = true; /* it captures only so much at once, or began too early: one more */
+	}
+}
+
+/* Of a followed database: the copy begins when everything of older indexes is in the file, and it is good with
+ * what was applied by its end. Content that came in between was not written by any WAL: then it is of no use.
+ */
+void snap_followed(struct managed *m, const struct upstream_news *news)
+{
+	struct snap *p = m->snap;
+	struct upstream_seen seen;
+	if (!p || p->out)
+		return;
+	upstream_look(m->up, &seen);
+	if (p->phase == SNAP_WANTED && news->copied && generation_equal(&news->copied_of, &p->generation)) {
+		p->epoch = seen.content_epoch + seen.local_writers;
+		p->phase = SNAP_COPY;
+		p->was_exact = p->s.exact = false;
+		p->s.generation = news->copied_of;
+		p->s.at = news->copied_at;
+		submit(m, copy_run, copy_done, TASK_LONG);
+	} else if (p->phase > SNAP_WANTED && p->epoch != seen.content_epoch + seen.local_writers) {
+		snap_cancel(m);
+	} else if (p->phase == SNAP_COPIED && news->ticks > p->tick) {
+		p->usable_from = m->captured;
+		p->phase = SNAP_SHIP;
 	}
 }
 
@@ -394,7 +422,7 @@ int64_t snap_turn(struct managed *m, int64_t now_us)
 		for (size_t i = 0; i < m->ships_n; i++)
 			wanted = wanted || wants(&m->ships[i], now_us);
 		int64_t next_us = 0;
-		struct shipper *check = wanted ? NULL : validate_wanted(m, now_us, &next_us);
+		struct shipper *check = wanted || m->up ? NULL : validate_wanted(m, now_us, &next_us);
 		if ((!wanted && !check) || m->begin || m->state != DB_IDLE) {
 			if (m->snap_queue != SNAP_NOT_QUEUED)
 				snap_unqueue(m);
@@ -407,6 +435,8 @@ int64_t snap_turn(struct managed *m, int64_t now_us)
 		else
 			begin(m, now_us);
 		snap_unqueue(m);
+		if (m->up && m->snap)
+			upstream_want_copy(m->up);
 		managed_mark(m);
 		return now_us;
 	}
@@ -420,6 +450,8 @@ int64_t snap_turn(struct managed *m, int64_t now_us)
 		snap_cancel(m);
 		return 0;
 	}
+	if (p->phase == SNAP_WANTED && m->up)
+		return 0; /* snap_followed */
 	if (p->phase == SNAP_WANTED && now_us - p->since_us > PIN_FOR_US && !m->out) {
 		conn_end(&p->s.conn);
 		start_copy(m);

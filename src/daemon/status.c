@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "daemon/upstream.h"
 
 struct status_now status_now(void)
 {
@@ -63,6 +64,24 @@ void managed_saw(struct managed *m)
 		s->reached_step = m->steps_begun;
 		m->behind_wall_us = 0;
 	}
+}
+
+void managed_saw_followed(struct managed *m, const struct upstream_seen *seen, bool opened)
+{
+	struct db_seen *s = &m->seen;
+	bool trouble = seen->reason[0] != 0;
+	s->state_wall_us = seen->since_wall_us;
+	if (opened || (!s->generation_wall_us && seen->known))
+		s->generation_wall_us = wall_us();
+	s->commit_wall_us = seen->commit_wall_us;
+	s->commits = seen->transactions;
+	s->page_bytes = seen->page_bytes;
+	s->file_bytes = (uint64_t)seen->pages * seen->page_bytes;
+	s->wal_file_bytes = seen->wal_bytes;
+	s->spool_bytes = m->segs_bytes;
+	s->why_kind = seen->known || !trouble ? ERR_NONE : ERR_UNREACHABLE;
+	keep_text(&s->why, trouble ? seen->reason : NULL);
+	s->done_step = s->reached_step = m->steps_begun;
 }
 
 static struct replica_seen look(const struct replica *r)

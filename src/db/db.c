@@ -187,6 +187,11 @@ static int set_up_meta(struct db *d, struct err *e)
 	return 0;
 }
 
+int db_take_meta(struct db *d, struct err *e)
+{
+	return set_up_meta(d, e);
+}
+
 static int save_place(struct db *d, struct err *e)
 {
 	const struct place *at = &d->cap.at;

@@ -110,6 +110,9 @@ struct db_report {
 
 int db_init(struct db *d, const struct db_options *o, struct err *e);
 void db_fini(struct db *d);
+/* The metadata directory, its lock and the spool, without a look at the database: for who follows. ERR_BUSY:
+ * another process has it. Fine when it is there already. */
+int db_take_meta(struct db *d, struct err *e);
 
 /* Worker: does all that is due. Errors end in d->state and d->why, never out of here. */
 void db_step(struct db *d, const struct db_order *order, struct db_report *ret);

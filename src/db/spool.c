@@ -177,6 +177,14 @@ int spool_sync(struct spool *s, struct err *e)
 	return 0;
 }
 
+void spool_forget_unsynced(struct spool *s)
+{
+	for (int i = 0; i < s->unsynced_n; i++)
+		close(s->unsynced[i]);
+	s->unsynced_n = 0;
+	s->names_unsynced = false;
+}
+
 int spool_remove(struct spool *s, const struct generation *g, struct position at, uint64_t stored_bytes,
 		 struct err *e)
 {

@@ -78,6 +78,8 @@ void spool_abort(struct spool_file *f);
 
 /* Everything committed so far is durable, bytes and names. */
 int spool_sync(struct spool *s, struct err *e);
+/* Nobody needs that: it is left to the system. */
+void spool_forget_unsynced(struct spool *s);
 int spool_remove(struct spool *s, const struct generation *g, struct position at, uint64_t stored_bytes,
 		 struct err *e);
 
