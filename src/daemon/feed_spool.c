@@ -310,7 +310,7 @@ void feed_spool_end(struct feed *d, struct position end)
 		failed(d, &e);
 		return;
 	}
-	spool_note_times(&d->file, s->end, s->prev_end, s->commits, s->commits_n);
+	spool_note_times(&d->file, s);
 	d->spooling = false;
 	stop_writing(d);
 	if (spool_commit(&d->file, false, &e) < 0) {
