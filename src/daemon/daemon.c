@@ -24,6 +24,7 @@
 #include "daemon/http.h"
 #include "daemon/parts.h"
 #include "daemon/reach.h"
+#include "daemon/serve.h"
 #include "daemon/sync.h"
 
 /* Nothing was ever served and nothing can be: the reason is ours. */
@@ -102,6 +103,7 @@ static int open_engine(struct daemon *d, struct err *e)
 	if (watcher_new(d->en.loop, set_everything_changed, d, &d->en.watcher, &why) < 0)
 		log_warn("no file watches; looking once in a while instead", L_S("error", why.text));
 	d->en.snapshots_max = 2;
+	d->en.follow_window_bytes = d->conf->follow_window_bytes;
 	return 0;
 }
 
@@ -116,6 +118,7 @@ static void close_all(struct daemon *d)
 	}
 	http_close(d->http);
 	set_close(d);
+	serve_close(d);
 	if (d->en.pool)
 		pool_free(d->en.pool);
 	if (d->en.watcher)

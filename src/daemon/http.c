@@ -22,12 +22,16 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "daemon/metrics.h"
+#include "daemon/serve.h"
 
-enum { AGAIN_US = 10000000 };
+enum { AGAIN_US = 10000000, BITMAP_BYTES_MAX = 512 << 20 };
 
 static const struct http_route routes[] = {
+	{ "/hashes", serve_hashes, HTTP_GET, .endless = true },
 	{ "/healthz", metrics_answer_health, HTTP_GET, .open = true },
 	{ "/metrics", metrics_answer, HTTP_GET, .open = true },
+	{ "/stream", serve_stream, HTTP_GET | HTTP_POST, .endless = true, .body_most = BITMAP_BYTES_MAX,
+	  .if_not = "Method not allowed" },
 };
 
 enum { STAMPS = 4 };

@@ -64,6 +64,7 @@ static void take_loaded(struct managed *m)
 	for (struct spool_segment *s = m->segs; s; s = s->next) {
 		m->segs_last = s;
 		m->segs_bytes += s->stored_bytes;
+		m->segs_n++;
 	}
 	for (size_t i = 0; i < m->ships_n; i++)
 		m->ships[i].cursor = m->segs;
@@ -82,16 +83,58 @@ static void take_fresh(struct managed *m)
 	for (struct spool_segment *s = first; s; s = s->next) {
 		m->segs_last = s;
 		m->segs_bytes += s->stored_bytes;
+		m->segs_n++;
 	}
 	for (size_t i = 0; i < m->ships_n; i++)
 		ship_offer(&m->ships[i], first);
+}
+
+static void drop_head(struct managed *m, struct spool_segment *first, struct spool_segment *last)
+{
+	for (struct spool_segment *s = first; s; s = s->next) {
+		m->segs_bytes -= s->stored_bytes;
+		m->segs_n--;
+		m->drop_n++;
+	}
+	if (m->drop)
+		m->drop_last->next = first;
+	else
+		m->drop = first;
+	m->drop_last = last;
+}
+
+/* What a follower wants goes before all others. Replicas are past it: their cursors do not move. */
+static void take_head(struct managed *m)
+{
+	struct spool_segment *first = m->report.head, *last = NULL;
+	m->report.head = NULL;
+	for (struct spool_segment *s = first; s; s = s->next) {
+		last = s;
+		m->segs_bytes += s->stored_bytes;
+		m->segs_n++;
+	}
+	if (!last)
+		return;
+	if (m->segs ? !generation_equal(&last->generation, &m->segs->generation) ||
+			      last->at.index != m->segs->at.index || last->end != m->segs->at.offset
+		    : last->at.index != m->captured.index || last->end != m->captured.offset) {
+		drop_head(m, first, last); /* what it was to go before has left meanwhile */
+		return;
+	}
+	last->next = m->segs;
+	if (!m->segs)
+		m->segs_last = last;
+	m->segs = first;
 }
 
 void managed_take_segments(struct managed *m)
 {
 	if (m->report.loaded)
 		take_loaded(m);
+	struct spool_segment *fresh = m->report.fresh;
 	take_fresh(m);
+	take_head(m);
+	serve_saw(m, fresh);
 }
 
 static void step_done(struct task *t)
@@ -128,7 +171,8 @@ static void submit_step(struct managed *m, int64_t now_us)
 				      .stop = managed_stopping(m) && m->may_let_go,
 				      .only_remove = m->stepped_to_stop,
 				      .begin = m->begin,
-				      .remove = m->drop };
+				      .remove = m->drop,
+				      .head_to = serve_head(m) };
 	m->order.frozen = snap_freezes(m);
 	if (m->snap && m->snap->phase == SNAP_WANTED) {
 		m->order.pin = true;
@@ -210,7 +254,7 @@ static int64_t turn_changed(struct managed *m, uint64_t new_frames, int64_t now_
 {
 	bool enough = new_frames == 0 || new_frames >= BUSY_FRAMES || now_us - m->step_us >= BUSY_US;
 	/* Tokens are for what comes after a quiet time; a writer at full speed would spend them all at once. */
-	if (enough || (!m->busy && any_token(m, now_us))) {
+	if (enough || serve_hurries(m) || (!m->busy && any_token(m, now_us))) {
 		m->busy = new_frames >= BUSY_FRAMES;
 		submit_step(m, now_us);
 		return 0;
@@ -257,10 +301,13 @@ static int64_t turn_db(struct managed *m, int64_t now_us)
 		return 0;
 	bool pin = m->snap && m->snap->phase == SNAP_WANTED;
 	/* A connection of a snapshot is still open to files that were let go: not before it is closed. */
-	if (m->snap && m->opened && !relay_holds(&m->db.relay))
+	if (m->opened && !relay_holds(&m->db.relay) && (m->snap || serve_holds(m))) {
+		serve_cancel(m);
 		return now_us + BUSY_US;
-	if ((m->begin && (!m->due_us || now_us >= m->due_us)) || m->sweep || m->drop_n >= DROP_MANY ||
-	    (m->due_us && now_us >= m->due_us) || !m->ready || (pin && now_us - m->step_us >= BUSY_LOOK_US)) {
+	}
+	if (serve_wants_step(m, now_us) || (m->begin && (!m->due_us || now_us >= m->due_us)) || m->sweep ||
+	    m->drop_n >= DROP_MANY || (m->due_us && now_us >= m->due_us) || !m->ready ||
+	    (pin && now_us - m->step_us >= BUSY_LOOK_US)) {
 		submit_step(m, now_us);
 		return 0;
 	}
@@ -294,10 +341,14 @@ static void trim(struct managed *m)
 		for (size_t i = 0; i < m->ships_n; i++)
 			if (m->ships[i].cursor == s || !m->ships[i].attached)
 				return;
+		if (serve_keeps(m))
+			return;
+		serve_leaves(m);
 		m->segs = s->next;
 		if (!m->segs)
 			m->segs_last = NULL;
 		m->segs_bytes -= s->stored_bytes;
+		m->segs_n--;
 		s->next = NULL;
 		if (m->drop)
 			m->drop_last->next = s;
@@ -308,17 +359,28 @@ static void trim(struct managed *m)
 	}
 }
 
+/* The first one that some replica waits for: what is before it is kept for followers. */
+static const struct spool_segment *first_waiting(const struct managed *m)
+{
+	for (const struct spool_segment *s = m->segs; s; s = s->next)
+		for (size_t i = 0; i < m->ships_n; i++)
+			if (m->ships[i].cursor == s)
+				return s;
+	return NULL;
+}
+
 /* Before the quota makes a gap for all: a replica that fails for long while another one gets on starts anew. */
 static void drop_laggards(struct managed *m)
 {
 	bool someone = false; /* gets on */
 	if (m->segs_bytes < m->db.o.spool_quota_bytes / 4 * 3)
 		return;
+	const struct spool_segment *first = first_waiting(m);
 	for (size_t i = 0; i < m->ships_n; i++)
-		someone = someone || (m->ships[i].misses == 0 && m->ships[i].cursor != m->segs);
+		someone = someone || (m->ships[i].misses == 0 && m->ships[i].cursor != first);
 	for (size_t i = 0; someone && i < m->ships_n; i++) {
 		struct shipper *s = &m->ships[i];
-		if (s->job != SHIP_NONE || s->held || s->misses == 0 || (s->attached && s->cursor != m->segs))
+		if (s->job != SHIP_NONE || s->held || s->misses == 0 || (s->attached && s->cursor != first))
 			continue;
 		log_warn("replica lags too far behind and will start anew with a snapshot",
 			 L_S("db", m->conf->path), L_S("replica", s->r.name),
@@ -405,7 +467,11 @@ static int64_t turn_stopping(struct managed *m, int64_t now_us)
 		next_us = sooner(next_us, ship_turn(&m->ships[i], now_us));
 	if (!m->stepped_to_stop)
 		return sooner(next_us, m->due_us);
+	serve_end(m, m->leaving ? "the database is not served here any longer" : "the primary stops");
 	trim(m);
+	int64_t lingers_us = serve_lingers(m);
+	if (lingers_us || serve_holds(m))
+		return sooner(next_us, lingers_us); /* or when a job is back */
 	/* Whoever goes on with the database ships what is in the spool. */
 	bool done = m->handover ? !jobs_out(m) : all_done(m);
 	if (done && m->drop) {
@@ -430,7 +496,8 @@ static bool leave_late(struct managed *m)
 {
 	snap_unqueue(m);
 	snap_cancel(m);
-	if (m->snap || jobs_out(m))
+	serve_end(m, "the database is not served here any longer");
+	if (m->snap || jobs_out(m) || serve_holds(m))
 		return false; /* looked at again when they are done */
 	log_error("database is let go before everything was shipped; what is missing waits in the spool",
 		  L_S("db", m->conf->path), L_S("error", m->db.why.text));
@@ -463,6 +530,7 @@ void managed_turn(struct managed *m)
 	} else {
 		next_us = turn_db(m, now_us);
 		next_us = sooner(next_us, managed_turn_replicas(m, now_us));
+		next_us = sooner(next_us, serve_turn(m, now_us));
 	}
 	if (next_us)
 		loop_timer_set(m->en->loop, &m->timer, next_us);
@@ -548,6 +616,7 @@ void managed_fini(struct managed *m)
 	sync_forget(m);
 	reach_forget(m);
 	upstream_free(m->up);
+	serve_fini(m);
 	if (m->en->watcher)
 		watch_cancel(m->en->watcher, &m->watch);
 	loop_timer_cancel(m->en->loop, &m->timer);
@@ -563,6 +632,7 @@ void managed_fini(struct managed *m)
 	spool_segments_free(m->segs);
 	spool_segments_free(m->drop);
 	spool_segments_free(m->report.fresh);
+	spool_segments_free(m->report.head);
 	free(m->ships);
 	free(m->meta_dir);
 }

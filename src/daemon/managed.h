@@ -26,6 +26,8 @@ struct sync_wait;
 struct upstream;
 struct upstream_news;
 struct upstream_seen;
+struct live_server;
+struct live_db;
 
 /* What all databases share. */
 struct engine {
@@ -37,6 +39,8 @@ struct engine {
 	unsigned snapshots_out, snapshots_max, snapshots_called;
 	struct managed *snap_first, **snap_end; /* who waits for one of the few snapshots at a time, in order */
 	bool drill_out;				/* one at a time: they need memory */
+	struct live_server *live;		/* NULL: nobody has followed yet */
+	int64_t follow_window_bytes;
 	bool stopping;
 };
 
@@ -181,7 +185,11 @@ struct managed {
 	struct spool_segment *drop_last;
 	struct spool_segment *drop; /* everybody has them: the next step removes them */
 	size_t drop_n;
-	uint64_t segs_bytes;
+	uint64_t segs_bytes, segs_n;
+	struct live_db *live; /* NULL: nobody has followed yet */
+	bool head_wanted;     /* by a follower */
+	unsigned head_tries;
+	int64_t head_again_us;
 
 	struct shipper *ships;
 	size_t ships_n;
@@ -258,6 +266,20 @@ void validate_replica(struct drill *d, const struct snapshot *s);
 void validate_done(struct drill *d, const struct snapshot *s, int64_t now_us);
 bool validate_goes_on(const struct drill *d); /* the first job went well */
 void validate_interrupt(void);		      /* the one that is under way fails soon */
+
+/* serve.c: what followers want of a database, and what they are told. Fine without any. */
+void serve_saw(struct managed *m, struct spool_segment *first); /* a step is over; first: of the fresh ones */
+uint64_t serve_head(struct managed *m);				/* of the order of the next step */
+bool serve_wants_step(const struct managed *m, int64_t now_us);
+bool serve_hurries(const struct managed *m); /* a change is captured at once */
+bool serve_keeps(struct managed *m);	     /* m->segs, which all replicas have */
+void serve_leaves(struct managed *m);	     /* m->segs is about to go */
+bool serve_holds(const struct managed *m);   /* a connection to the file is open, or a job is out */
+void serve_cancel(struct managed *m);	     /* such connections are to be closed soon */
+int64_t serve_turn(struct managed *m, int64_t now_us);
+void serve_end(struct managed *m, const char *why);
+int64_t serve_lingers(const struct managed *m); /* after that: until when somebody is still sent something */
+void serve_fini(struct managed *m);
 
 /* snap.c */
 int64_t snap_turn(struct managed *m, int64_t now_us);

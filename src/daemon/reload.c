@@ -165,6 +165,7 @@ static void carry_out(struct plan *p)
 	d->served = true;
 	d->conf = d->reread = p->c;
 	p->c = NULL;
+	d->en.follow_window_bytes = c->follow_window_bytes;
 	http_again(&d->http, d);
 	scan_again(d, old);
 	enter_fresh(p);

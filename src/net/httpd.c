@@ -73,7 +73,7 @@ struct httpd_conn {
 	struct httpd_later *later;
 	struct dyn upload;
 	struct loop_fd watch; /* of the socket, so that the peer is seen to leave; fd -1: not yet */
-	bool suspended, cut, refused;
+	bool suspended, woken, cut, refused; /* woken: while it was not suspended */
 };
 
 /* ---- the library's turns ---- */
@@ -205,11 +205,14 @@ static void resume(struct httpd_conn *x)
 	if (!x->suspended)
 		return;
 	x->suspended = false;
-	mhd.MHD_resume_connection(x->c); /* makes the library's descriptor ready */
+	mhd.MHD_resume_connection(x->c);
+	/* The library's descriptor does not tell. One turn is for all that are resumed. */
+	loop_timer_set(x->h->loop, &x->h->timer, loop_now_us(x->h->loop));
 }
 
 void httpd_wake(struct httpd_conn *x)
 {
+	x->woken = !x->suspended;
 	resume(x);
 }
 
@@ -242,7 +245,11 @@ static ssize_t read_stream(void *cls, uint64_t at, char *buf, size_t most)
 	(void)at;
 	if (x->h->closing || x->cut)
 		return MHD_CONTENT_READER_END_WITH_ERROR;
-	ssize_t n = x->stream->read(x->stream, buf, most);
+	ssize_t n;
+	do {
+		x->woken = false;
+		n = x->stream->read(x->stream, buf, most);
+	} while (n == 0 && x->woken);
 	if (n > 0)
 		return n;
 	if (n < 0)
@@ -346,6 +353,15 @@ static bool certificate_is_good(const struct httpd_conn *x)
 	return i && i->tls_session && mhd.verify_peers(i->tls_session, &status) == 0 && status == 0;
 }
 
+static enum MHD_Result answer_later(struct httpd_conn *x)
+{
+	struct httpd_later *l = x->later;
+	struct httpd_answer a = { .body = DYN_INIT(64 << 20) };
+	x->later = NULL;
+	l->answer(l, &a);
+	return send_answer(x, &a);
+}
+
 static enum MHD_Result hand_over(struct httpd_conn *x, const char *url, const char *method, bool body_comes)
 {
 	struct httpd *h = x->h;
@@ -358,6 +374,7 @@ static enum MHD_Result hand_over(struct httpd_conn *x, const char *url, const ch
 				   .body = { x->upload.p, x->upload.len },
 				   .conn = x };
 	q.authorization = httpd_header(&q, "Authorization");
+	x->woken = false;
 	h->handler(h->arg, &q, &a);
 	if (body_comes && a.body_most > 0) {
 		const char *length = httpd_header(&q, "Content-Length");
@@ -372,6 +389,8 @@ static enum MHD_Result hand_over(struct httpd_conn *x, const char *url, const ch
 	if (!a.later)
 		return send_answer(x, &a);
 	x->later = a.later;
+	if (x->woken)
+		return answer_later(x);
 	suspend(x);
 	return MHD_YES;
 }
@@ -422,13 +441,8 @@ static enum MHD_Result request(void *cls, struct MHD_Connection *c, const char *
 	struct peer *p = peer_of(c);
 	if (p)
 		peer_leave(x->h, p);
-	if (x->later) {
-		struct httpd_later *l = x->later;
-		struct httpd_answer a = { .body = DYN_INIT(64 << 20) };
-		x->later = NULL;
-		l->answer(l, &a);
-		return send_answer(x, &a);
-	}
+	if (x->later)
+		return answer_later(x);
 	return hand_over(x, url, method, false);
 }
 

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the files of the live stream's server share. */
+#ifndef WB_LIVE_PARTS_H
+#define WB_LIVE_PARTS_H
+
+#include "core/pagehash.h"
+#include "db/snapshot.h"
+#include "live/bytes.h"
+#include "live/live.h"
+
+#define LIVE_OWNER(p, type, member) ((type *)(void *)((char *)(p)-offsetof(type, member)))
+
+enum {
+	LIVE_COPIES_MAX = 4,	/* at once, for all databases */
+	LIVE_WAITING_MAX = 256, /* for their turn */
+	LIVE_PIECE_BYTES = 1 << 20,
+};
+
+struct follower;
+struct copy;
+struct exact;
+struct piece;
+struct hashing;
+
+struct live_server {
+	struct loop *loop;
+	struct pool *pool;
+	unsigned copies_out, waiting;
+	struct copy *first, **end; /* who waits for a place, in order */
+	struct loop_timer beat;	   /* once a second while somebody is there who wants to know */
+	struct live_db *dbs;
+};
+
+struct live_db {
+	struct live_db *next, **at; /* of the server */
+	struct live_server *server;
+	struct live_ops ops;
+	void *arg;
+	char *path, *meta_dir, *spool_dir;
+	struct live_now now;
+	struct follower *followers;
+	size_t n, hurried;
+	struct hashing *hashings;
+	struct exact *exact; /* the newest */
+	struct piece *pieces;
+	size_t pieces_n;
+	struct position fresh_at; /* segments from here on were made just now */
+	struct {
+		struct generation generation;
+		uint64_t index, bytes; /* of the segments of the current index that are in the list */
+	} current;
+	size_t jobs, copies; /* jobs that are out; contents that are being made or wait for it */
+	int64_t ended_us;
+	int64_t left_us;	       /* monotonic: when the last one left; 0: nobody was here */
+	bool preparing, ended, orphan; /* orphan: goes with the last who has left */
+	char end_why[200];
+	/* The LINEAGE record. */
+	struct bytes *lineage;
+	bool lineage_out, lineage_again;
+	char lineage_error[300];
+	struct task lineage_task;
+	struct live_totals totals;
+	struct bytes *heartbeat; /* the last one, which most are sent as well */
+	struct generation heartbeat_of;
+	struct position heartbeat_at;
+	int64_t heartbeat_us;
+};
+
+enum phase { PHASE_LINEAGE, PHASE_HEAD, PHASE_CONTENT, PHASE_FOLLOW, PHASE_ENDS };
+
+struct follower {
+	struct httpd_body body;
+	struct live_db *db;
+	struct follower *next, **link;
+	struct httpd_conn *conn;
+	char peer[HTTPD_PEER_BYTES];
+	enum phase phase;
+	bool extended, lz4, over;
+	bool has_position, only_differing; /* what it asked for, with `want` and its generation */
+	unsigned prepared;		   /* so often was the head made ready for it */
+	struct generation want_generation;
+	struct position want;
+	struct generation generation;
+	struct position at;		 /* everything before is sent, or was there */
+	const struct spool_segment *seg; /* the next, or the one that is being sent; NULL: waits */
+	unsigned block;			 /* of it: what comes next */
+	struct bytes *now;		 /* being sent from now_at on */
+	size_t now_at;
+	struct bytes *queued; /* before anything else */
+	const struct piece *waits;
+	struct copy *copy;    /* of PHASE_CONTENT */
+	struct position from; /* where its WAL begins: of PHASE_CONTENT */
+	uint8_t *bitmap;      /* owned; NULL: all pages */
+	size_t bitmap_bytes;
+	uint64_t bytes, segments;
+	int64_t since_wall_us;
+	int64_t moved_us; /* monotonic: when it last took something, or its end was decided */
+};
+
+/* server.c */
+/* Closes it, with a sentence if it understands one and is at the end of a record. */
+void follower_end(struct follower *f, const char *why);
+/* Everything before `at` is there: segments come next. */
+void follower_goes_on(struct follower *f, struct position at);
+static inline void follower_wake(struct follower *f)
+{
+	if (f->conn)
+		httpd_wake(f->conn);
+}
+void live_let_go(
+	struct live_db *d); /* frees an orphan that nobody needs any more; the last thing to be called */
+void live_submit(struct live_db *d, struct task *t);
+const struct spool_segment *live_find(const struct live_db *d, const struct generation *g, struct position at);
+
+/* segments.c: the next bytes of a follower that has all content; NULL: none now. */
+struct bytes *segments_next(struct follower *f);
+void segments_forget(struct live_db *d, const struct spool_segment *s); /* it leaves the list */
+void segments_drop(struct live_db *d); /* nobody is there to be sent anything */
+
+/* copy.c */
+int copy_begin(struct follower *f); /* -1: no memory */
+struct bytes *copy_next(struct follower *f);
+void copy_leave(struct follower *f); /* the follower has gone */
+void copy_step_done(struct live_db *d);
+void copy_beat(struct live_server *s, int64_t now_us);
+bool copy_full(const struct live_server *s);
+/* Where the WAL begins that copies under way need. false: there are none. */
+bool copy_oldest(const struct live_db *d, struct generation *g, struct position *ret);
+void copy_place_free(struct live_server *s); /* a place is free: whoever is next begins */
+bool copy_place_take(struct live_server *s, struct copy *c);
+
+/* exact.c: the content for plain streams, made once for those who come at the same time. */
+enum exact_state { EXACT_COPIES, EXACT_COPIED, EXACT_APPLIES, EXACT_READY, EXACT_FAILED };
+struct exact *exact_get(struct live_db *d); /* NULL: no memory */
+void exact_put(struct exact *x);
+void exact_step_done(struct live_db *d);
+enum exact_state exact_state(const struct exact *x);
+const char *exact_why(const struct exact *x);
+struct position exact_from(const struct exact *x);
+struct position exact_at(const struct exact *x);
+const struct generation *exact_generation(const struct exact *x);
+void exact_cancel(struct exact *x);
+/* Worker: bytes of the stream of records that it makes. Fewer only at its end; -1 and *e. */
+long exact_read(const struct exact *x, uint8_t *p, size_t n, uint64_t at, struct err *e);
+
+/* hashes.c */
+void hashes_prepared(struct live_db *d, bool good, const char *why);
+void hashes_cancel(struct live_db *d);
+
+#endif

@@ -1,0 +1,820 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Who follows a database, and what each is sent next: see live.h.
+ *
+ * Happy path: a request becomes a follower. If what comes behind its position is still in the list of segments
+ * it goes on there; else it gets content first (copy.c). Then it is sent segment after segment (segments.c),
+ * and a heartbeat a second when there is none. The connection asks for bytes when it can take some; when there
+ * are none it sleeps until live_offer, a copy or a heartbeat wakes it. A follower is a few hundred bytes and a
+ * place in the list: nobody waits for it.
+ *
+ * Failure modes: it is too slow, and what it needs leaves the list (it is told so, and cut if it does not even
+ * take that); the generation changes (told, closed: it comes again and gets the difference); the head of the
+ * WAL cannot be had; no memory (closed). */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "live/lineage.h"
+#include "live/parts.h"
+#include "live/query.h"
+
+enum {
+	BEAT_US = 1000000,
+	KEEP_US = 600000000,
+	END_FOR_US = 10000000,
+	LINGER_US = 1000000,
+	RETRY_S = 2,
+	PREPARED_MAX = 5,
+	BITMAP_BYTES_MAX = 512 << 20,
+	OLDER_MAX = 50000, /* segments of older indexes that are kept */
+};
+
+/* ---- server and database ---- */
+
+static void beat(struct loop_timer *t);
+
+struct live_server *live_server_new(struct loop *l, struct pool *p)
+{
+	struct live_server *s = calloc(1, sizeof *s);
+	if (!s)
+		return NULL;
+	*s = (struct live_server){ .loop = l, .pool = p, .beat.fire = beat };
+	s->end = &s->first;
+	return s;
+}
+
+void live_server_free(struct live_server *s)
+{
+	if (!s)
+		return;
+	loop_timer_cancel(s->loop, &s->beat);
+	free(s);
+}
+
+struct live_db *live_db_new(struct live_server *s, const struct live_ops *ops, void *arg, const char *path,
+			    const char *meta_dir, const char *spool_dir)
+{
+	struct live_db *d = calloc(1, sizeof *d);
+	if (!d)
+		return NULL;
+	*d = (struct live_db){ .server = s,
+			       .ops = *ops,
+			       .arg = arg,
+			       .path = strdup(path),
+			       .meta_dir = strdup(meta_dir),
+			       .spool_dir = strdup(spool_dir) };
+	if (!d->path || !d->meta_dir || !d->spool_dir) {
+		free(d->path);
+		free(d->meta_dir);
+		free(d->spool_dir);
+		free(d);
+		return NULL;
+	}
+	d->next = s->dbs;
+	d->at = &s->dbs;
+	if (d->next)
+		d->next->at = &d->next;
+	s->dbs = d;
+	return d;
+}
+
+static void db_free(struct live_db *d)
+{
+	segments_drop(d);
+	bytes_put(d->lineage);
+	bytes_put(d->heartbeat);
+	if ((*d->at = d->next))
+		d->next->at = d->at;
+	free(d->path);
+	free(d->meta_dir);
+	free(d->spool_dir);
+	free(d);
+}
+
+static void nothing(void *arg)
+{
+	(void)arg;
+}
+
+/* Connections end a little later than we say so. */
+void live_db_free(struct live_db *d)
+{
+	if (!d)
+		return;
+	live_end(d, "the database is not served here any longer");
+	d->ops = (struct live_ops){ nothing, nothing, nothing };
+	d->now = (struct live_now){ .ready = false };
+	d->orphan = true;
+	for (struct follower *f = d->followers; f; f = f->next)
+		httpd_cut(f->conn);
+	live_let_go(d);
+}
+
+void live_let_go(struct live_db *d)
+{
+	if (d->orphan && d->n == 0 && !d->hashings && d->jobs == 0)
+		db_free(d);
+}
+
+struct live_now *live_now(struct live_db *d)
+{
+	return &d->now;
+}
+
+void live_submit(struct live_db *d, struct task *t)
+{
+	struct err e;
+	d->jobs++;
+	if (pool_submit(d->server->pool, t, &e) == 0)
+		return;
+	log_warn("no worker thread; working on the loop", L_S("error", e.text));
+	t->rc = t->run(t);
+	t->done(t);
+}
+
+/* ---- segments of the current index ---- */
+
+static void count_current(struct live_db *d, const struct spool_segment *from)
+{
+	for (const struct spool_segment *s = from; s; s = s->next) {
+		if (s->at.index != d->current.index ||
+		    !generation_equal(&s->generation, &d->current.generation)) {
+			d->current.generation = s->generation;
+			d->current.index = s->at.index;
+			d->current.bytes = 0;
+		}
+		d->current.bytes += s->stored_bytes;
+	}
+}
+
+static void count_anew(struct live_db *d)
+{
+	d->current.generation = (struct generation){ "" };
+	d->current.bytes = 0;
+	count_current(d, d->now.segs);
+}
+
+const struct spool_segment *live_find(const struct live_db *d, const struct generation *g, struct position at)
+{
+	for (const struct spool_segment *s = d->now.segs; s; s = s->next)
+		if (s->at.index == at.index && s->at.offset <= at.offset && at.offset < s->end &&
+		    generation_equal(&s->generation, g))
+			return s;
+	return NULL;
+}
+
+/* The first one of the index behind, if `at` is where its own ends. */
+static const struct spool_segment *behind_end(const struct live_db *d, const struct generation *g,
+					      struct position at)
+{
+	const struct spool_segment *before = NULL;
+	for (const struct spool_segment *s = d->now.segs; s; before = s, s = s->next) {
+		if (s->at.index != at.index + 1 || s->at.offset != 0 || !generation_equal(&s->generation, g))
+			continue;
+		if (s->prev_end == at.offset || (before && generation_equal(&before->generation, g) &&
+						 before->at.index == at.index && before->end == at.offset))
+			return s;
+	}
+	return NULL;
+}
+
+/* The current index is in the list from its beginning. */
+static bool has_head(const struct live_db *d)
+{
+	struct position zero = { d->now.captured.index, 0 };
+	return d->now.captured.offset == 0 || live_find(d, &d->now.generation, zero);
+}
+
+/* ---- what is sent ---- */
+
+void follower_goes_on(struct follower *f, struct position at)
+{
+	const struct live_db *d = f->db;
+	f->seg = live_find(d, &f->generation, at);
+	if (!f->seg)
+		f->seg = behind_end(d, &f->generation, at);
+	f->at = f->seg && f->seg->at.index == at.index ? f->seg->at : at;
+	f->block = 0;
+	f->phase = PHASE_FOLLOW;
+}
+
+void follower_end(struct follower *f, const char *why)
+{
+	if (f->phase == PHASE_ENDS)
+		return;
+	log_info("follower is let go", L_S("db", f->db->path), L_S("peer", f->peer), L_S("reason", why));
+	copy_leave(f);
+	bool inside = f->phase == PHASE_FOLLOW && f->block > 0;
+	f->phase = PHASE_ENDS;
+	f->seg = NULL;
+	f->waits = NULL;
+	f->moved_us = mono_us();
+	f->over = true;
+	if (f->extended && !inside) {
+		struct span text = { (const uint8_t *)why, strlen(why) };
+		bytes_put(f->queued);
+		f->queued = bytes_text_record(RECORD_END, &f->db->now.generation, f->at, text);
+	} else if (inside) { /* what comes next of the record is not there any more */
+		bytes_put(f->now);
+		f->now = NULL;
+	}
+	follower_wake(f);
+}
+
+static struct bytes *next_bytes(struct follower *f)
+{
+	struct bytes *b = f->queued;
+	f->queued = NULL;
+	if (b)
+		return b;
+	switch (f->phase) {
+	case PHASE_CONTENT:
+		return copy_next(f);
+	case PHASE_FOLLOW:
+		return segments_next(f);
+	case PHASE_LINEAGE:
+	case PHASE_HEAD:
+	case PHASE_ENDS:
+	default:
+		return NULL;
+	}
+}
+
+static ssize_t give(struct httpd_body *body, void *buf, size_t n)
+{
+	struct follower *f = LIVE_OWNER(body, struct follower, body);
+	size_t done = 0;
+	while (done < n) {
+		if (!f->now && !(f->now = next_bytes(f)) && !(f->now = f->queued ? next_bytes(f) : NULL))
+			break;
+		if (f->now_at == 0 && !f->extended)
+			f->now_at = f->now->plain_at;
+		size_t part = f->now->n - f->now_at < n - done ? f->now->n - f->now_at : n - done;
+		memcpy((uint8_t *)buf + done, f->now->p + f->now_at, part);
+		done += part;
+		f->now_at += part;
+		if (f->now_at < f->now->n)
+			break;
+		bytes_put(f->now);
+		f->now = NULL;
+		f->now_at = 0;
+	}
+	f->bytes += done;
+	f->db->totals.bytes += done;
+	if (done > 0)
+		f->moved_us = loop_now_us(f->db->server->loop);
+	return done > 0 ? (ssize_t)done : f->over ? HTTPD_END : 0;
+}
+
+static void leave(struct httpd_body *body, const char *why)
+{
+	struct follower *f = LIVE_OWNER(body, struct follower, body);
+	struct live_db *d = f->db;
+	if (f->phase != PHASE_ENDS)
+		log_info("follower has left", L_S("db", d->path), L_S("peer", f->peer), L_S("reason", why));
+	copy_leave(f);
+	if ((*f->link = f->next))
+		f->next->link = f->link;
+	bytes_put(f->now);
+	bytes_put(f->queued);
+	free(f->bitmap);
+	d->n--;
+	d->left_us = mono_us();
+	if (d->n == 0)
+		segments_drop(d);
+	free(f);
+	d->ops.mark(d->arg);
+	live_let_go(d);
+}
+
+/* ---- where a follower begins ---- */
+
+static void begin_content(struct follower *f)
+{
+	const struct live_db *d = f->db;
+	f->generation = d->now.generation;
+	f->from = (struct position){ f->only_differing ? f->want.index : d->now.captured.index, 0 };
+	f->phase = PHASE_CONTENT;
+	f->db->totals.contents++;
+	if (copy_begin(f) < 0)
+		follower_end(f, "no memory");
+}
+
+static void wait_for_head(struct follower *f)
+{
+	struct live_db *d = f->db;
+	if (f->prepared++ == PREPARED_MAX) {
+		follower_end(f, "the beginning of the WAL cannot be had now");
+		return;
+	}
+	f->phase = PHASE_HEAD;
+	if (!d->preparing) {
+		d->preparing = true;
+		d->ops.prepare(d->arg);
+	}
+}
+
+/* What it wants is of this generation: can it be had without content? */
+static bool resume(struct follower *f)
+{
+	const struct live_db *d = f->db;
+	int order = position_compare(f->want, d->now.captured);
+	if (order > 0)
+		return false;
+	f->generation = d->now.generation;
+	if (order == 0 || live_find(d, &f->generation, f->want) || behind_end(d, &f->generation, f->want)) {
+		follower_goes_on(f, f->want);
+		return true;
+	}
+	if (f->want.index != d->now.captured.index)
+		return false;
+	wait_for_head(f);
+	return true;
+}
+
+static void settle(struct follower *f)
+{
+	const struct live_db *d = f->db;
+	if (!d->now.ready) {
+		follower_end(f, d->ended ? d->end_why : "the database is not ready");
+		return;
+	}
+	if (f->extended && f->phase == PHASE_LINEAGE) {
+		if (!d->lineage) {
+			if (*d->lineage_error)
+				follower_end(f, d->lineage_error);
+			return;
+		}
+		f->queued = bytes_get(d->lineage);
+		follower_wake(f);
+	}
+	f->phase = PHASE_HEAD;
+	bool same = f->has_position && generation_equal(&f->want_generation, &d->now.generation);
+	if (same && !f->only_differing && resume(f))
+		return;
+	if (f->only_differing && !same)
+		follower_end(f, "the generation of the hashes is over");
+	else if (!has_head(d))
+		wait_for_head(f);
+	else
+		begin_content(f);
+}
+
+static void settle_all(struct live_db *d, enum phase phase)
+{
+	for (struct follower *f = d->followers, *next; f; f = next) {
+		next = f->next;
+		if (f->phase == phase)
+			settle(f);
+	}
+}
+
+/* ---- lineage ---- */
+
+struct lineage_job {
+	struct task task;
+	struct live_db *d;
+	struct dyn text;
+	struct err e;
+};
+
+static int lineage_run(struct task *t)
+{
+	struct lineage_job *j = LIVE_OWNER(t, struct lineage_job, task);
+	struct owner owner = owner_of(j->d->path);
+	struct lineage l;
+	if (lineage_read_or_make(j->d->meta_dir, &owner, &l, &j->e) < 0)
+		return -1;
+	int rc = lineage_text(&l, &j->text);
+	if (rc < 0)
+		err_set(&j->e, ERR_FAIL, "no memory");
+	lineage_free(&l);
+	return rc;
+}
+
+static void lineage_start(struct live_db *d);
+
+static void lineage_done(struct task *t)
+{
+	struct lineage_job *j = LIVE_OWNER(t, struct lineage_job, task);
+	struct live_db *d = j->d;
+	struct position zero = { 0, 0 };
+	d->jobs--;
+	d->lineage_out = false;
+	*d->lineage_error = 0;
+	if (t->rc == 0)
+		d->lineage = bytes_text_record(RECORD_LINEAGE, &d->now.generation, zero,
+					       (struct span){ j->text.p, j->text.len });
+	if (!d->lineage) {
+		snprintf(d->lineage_error, sizeof d->lineage_error, "the lineage cannot be read: %.200s",
+			 t->rc < 0 ? j->e.text : "no memory");
+		log_error("nobody can follow", L_S("db", d->path), L_S("error", d->lineage_error));
+	}
+	dyn_free(&j->text);
+	free(j);
+	if (d->lineage_again) {
+		live_lineage_changed(d);
+		lineage_start(d);
+		return;
+	}
+	settle_all(d, PHASE_LINEAGE);
+	d->ops.mark(d->arg);
+}
+
+static void lineage_start(struct live_db *d)
+{
+	struct lineage_job *j = d->lineage_out ? NULL : calloc(1, sizeof *j);
+	if (!j)
+		return;
+	*j = (struct lineage_job){ .d = d, .text = DYN_INIT(LINEAGE_TEXT_BYTES_MAX) };
+	j->task = (struct task){ .run = lineage_run, .done = lineage_done, .class = TASK_QUICK };
+	d->lineage_out = true;
+	live_submit(d, &j->task);
+}
+
+void live_lineage_changed(struct live_db *d)
+{
+	d->lineage_again = d->lineage_out;
+	bytes_put(d->lineage);
+	d->lineage = NULL;
+	for (struct follower *f = d->followers, *next; f; f = next) {
+		next = f->next;
+		if (f->extended && f->phase != PHASE_LINEAGE)
+			follower_end(f, "who may write this database has changed");
+	}
+}
+
+/* ---- what the daemon tells ---- */
+
+void live_offer(struct live_db *d, const struct spool_segment *first)
+{
+	if (!first)
+		return;
+	count_current(d, first);
+	d->fresh_at = first->at;
+	for (struct follower *f = d->followers; f; f = f->next) {
+		if (f->phase != PHASE_FOLLOW || f->seg)
+			continue;
+		f->seg = first;
+		follower_wake(f);
+	}
+}
+
+void live_step_done(struct live_db *d)
+{
+	for (struct follower *f = d->followers, *next; f; f = next) {
+		next = f->next;
+		bool other = !generation_equal(&f->generation, &d->now.generation);
+		if (f->phase == PHASE_FOLLOW && !f->seg && other)
+			follower_wake(f); /* and finds that there is no more */
+		else if (f->phase == PHASE_CONTENT && other)
+			follower_end(f, "a new generation has begun");
+	}
+	copy_step_done(d);
+	exact_step_done(d);
+}
+
+void live_prepared(struct live_db *d, bool good, const char *why)
+{
+	d->preparing = false;
+	if (good)
+		count_anew(d);
+	for (struct follower *f = d->followers, *next; f; f = next) {
+		next = f->next;
+		if (f->phase == PHASE_HEAD && good)
+			settle(f);
+		else if (f->phase == PHASE_HEAD)
+			follower_end(f, why);
+	}
+	hashes_prepared(d, good, why);
+}
+
+void live_leaves(struct live_db *d, const struct spool_segment *s)
+{
+	segments_forget(d, s);
+	if (s->at.index == d->current.index && generation_equal(&s->generation, &d->current.generation))
+		d->current.bytes -= s->stored_bytes < d->current.bytes ? s->stored_bytes : d->current.bytes;
+	for (struct follower *f = d->followers, *next; f; f = next) {
+		next = f->next;
+		bool needs = f->phase == PHASE_CONTENT && generation_equal(&f->generation, &s->generation) &&
+			     position_compare(f->from, s->at) <= 0;
+		if (f->seg != s && !needs)
+			continue;
+		d->totals.fallen_out++;
+		follower_end(f, f->seg == s
+					? "too slow: what comes next is not kept any longer"
+					: "too slow: the WAL that the content needs is not kept any longer");
+	}
+}
+
+int64_t live_turn(struct live_db *d, int64_t now_us)
+{
+	if (d->n > 0 || d->hashings || !d->left_us || now_us >= d->left_us + KEEP_US)
+		return 0;
+	return d->left_us + KEEP_US;
+}
+
+void live_end(struct live_db *d, const char *why)
+{
+	if (d->ended)
+		return;
+	d->ended = true;
+	d->ended_us = mono_us();
+	d->now.ready = false;
+	d->left_us = 0;
+	snprintf(d->end_why, sizeof d->end_why, "%s", why);
+	hashes_cancel(d);
+	live_cancel_copies(d, why);
+	for (struct follower *f = d->followers, *next; f; f = next) {
+		next = f->next;
+		if (f->phase == PHASE_FOLLOW && f->seg)
+			continue; /* it is sent what is there, and told then */
+		follower_end(f, why);
+	}
+}
+
+void live_cancel_copies(struct live_db *d, const char *why)
+{
+	for (struct follower *f = d->followers, *next; f; f = next) {
+		next = f->next;
+		if (f->phase == PHASE_CONTENT)
+			follower_end(f, why);
+	}
+	hashes_cancel(d);
+	if (d->exact)
+		exact_cancel(d->exact);
+}
+
+/* ---- what it asks ---- */
+
+bool live_followed(const struct live_db *d)
+{
+	if (d->ended)
+		return false;
+	return d->n > 0 || d->hashings || (d->left_us && mono_us() < d->left_us + KEEP_US);
+}
+
+int64_t live_lingers(const struct live_db *d)
+{
+	int64_t until_us = d->ended_us + LINGER_US;
+	if (!d->ended || mono_us() >= until_us)
+		return 0;
+	for (const struct follower *f = d->followers; f; f = f->next)
+		if (f->now || f->queued || (f->phase == PHASE_FOLLOW && f->seg))
+			return until_us;
+	return 0;
+}
+
+bool live_hurries(const struct live_db *d)
+{
+	return d->n > 0 && !d->ended;
+}
+
+bool live_busy(const struct live_db *d)
+{
+	return d->jobs > 0 || d->copies > 0;
+}
+
+bool live_keeps(const struct live_db *d, const struct spool_segment *s, uint64_t window_bytes)
+{
+	struct generation g;
+	struct position from;
+	const struct live_now *n = &d->now;
+	if (live_lingers(d))
+		return true;
+	if (!live_followed(d) || n->segs_bytes > n->quota_bytes / 2)
+		return false;
+	if (s->at.index == n->captured.index && generation_equal(&s->generation, &n->generation))
+		return true;
+	if (copy_oldest(d, &g, &from) && generation_equal(&g, &s->generation) &&
+	    position_compare(from, s->at) <= 0)
+		return true;
+	uint64_t older = n->segs_bytes - (d->current.bytes < n->segs_bytes ? d->current.bytes : n->segs_bytes);
+	uint64_t most = n->quota_bytes / 4 < window_bytes ? n->quota_bytes / 4 : window_bytes;
+	return older <= most && n->segs_n <= OLDER_MAX;
+}
+
+/* ---- once a second ---- */
+
+static struct bytes *heartbeat(struct follower *f, int64_t now_us)
+{
+	struct live_db *d = f->db;
+	struct position none = { 0, 0 }, at = f->phase == PHASE_FOLLOW ? f->at : none;
+	const struct generation *g = f->phase == PHASE_FOLLOW ? &f->generation : &d->now.generation;
+	if (!d->heartbeat || d->heartbeat_us != now_us || position_compare(d->heartbeat_at, at) != 0 ||
+	    !generation_equal(&d->heartbeat_of, g)) {
+		struct record r = { .type = RECORD_HEARTBEAT, .generation = *g, .at = at, .size_bytes = 8 };
+		bytes_put(d->heartbeat);
+		d->heartbeat = bytes_record(&r);
+		if (!d->heartbeat)
+			return NULL;
+		put_be64(d->heartbeat->p + RECORD_HEADER_BYTES, (uint64_t)wall_us());
+		d->heartbeat_us = now_us;
+		d->heartbeat_at = at;
+		d->heartbeat_of = *g;
+	}
+	return bytes_get(d->heartbeat);
+}
+
+static void beat_follower(struct follower *f, int64_t now_us)
+{
+	if (f->phase == PHASE_ENDS && now_us - f->moved_us > END_FOR_US) {
+		httpd_cut(f->conn); /* it does not even take that */
+		return;
+	}
+	bool idle = f->phase == PHASE_FOLLOW ? !f->seg : f->phase != PHASE_ENDS;
+	if (!f->extended || !idle || f->now || f->queued || now_us - f->moved_us < BEAT_US / 2 ||
+	    generation_none(&f->db->now.generation))
+		return;
+	if ((f->queued = heartbeat(f, now_us)))
+		follower_wake(f);
+}
+
+static void beat(struct loop_timer *t)
+{
+	struct live_server *s = LIVE_OWNER(t, struct live_server, beat);
+	int64_t now_us = loop_now_us(s->loop);
+	bool any = false;
+	for (struct live_db *d = s->dbs; d; d = d->next) {
+		for (struct follower *f = d->followers, *next; f; f = next) {
+			next = f->next;
+			beat_follower(f, now_us);
+		}
+		any = any || d->n > 0;
+	}
+	copy_beat(s, now_us);
+	if (any)
+		loop_timer_set(s->loop, &s->beat, now_us + BEAT_US);
+}
+
+/* ---- requests ---- */
+
+static const char *param(void *arg, const char *name)
+{
+	return httpd_query(arg, name);
+}
+
+static void say(struct httpd_answer *ret, unsigned status, const char *text)
+{
+	ret->status = status;
+	dyn_addf(&ret->body, "%s\n", text);
+}
+
+static void not_ready(struct httpd_answer *ret, const char *text)
+{
+	say(ret, 503, text);
+	httpd_add_header(ret, "Retry-After", "%d", RETRY_S);
+	httpd_add_header(ret, "Litestream-page-size", "0");
+}
+
+void live_not_here(const struct httpd_request *q, struct httpd_answer *ret)
+{
+	struct live_query query;
+	struct err e = ERR_INIT;
+	if (live_query_parse(param, (void *)(uintptr_t)q, &query, &e) < 0)
+		say(ret, 400, e.text);
+	else
+		say(ret, 404, "Database not found");
+}
+
+/* The client has other content and says which pages of it differ. */
+static int take_bitmap(struct follower *f, const struct httpd_request *q, const struct live_query *query,
+		       struct httpd_answer *ret)
+{
+	const struct live_db *d = f->db;
+	struct position zero = { query->at.index, 0 };
+	bool there = query->has_position && generation_equal(&query->generation, &d->now.generation) &&
+		     (live_find(d, &d->now.generation, zero) || position_compare(zero, d->now.captured) == 0);
+	if (!query->extended || !query->has_position || q->body.n > BITMAP_BYTES_MAX) {
+		say(ret, 400, "POST needs generation, index, txn=1 and a bitmap");
+		return -1;
+	}
+	if (!there) {
+		say(ret, 409, "what came behind these hashes is not kept any longer; ask for /hashes again");
+		return -1;
+	}
+	f->only_differing = true;
+	f->bitmap_bytes = q->body.n;
+	if (!(f->bitmap = malloc(q->body.n ? q->body.n : 1))) {
+		say(ret, 500, "no memory");
+		return -1;
+	}
+	if (q->body.n)
+		memcpy(f->bitmap, q->body.p, q->body.n);
+	return 0;
+}
+
+static void enter(struct follower *f, const struct httpd_request *q)
+{
+	struct live_db *d = f->db;
+	struct live_server *s = d->server;
+	f->next = d->followers;
+	f->link = &d->followers;
+	if (f->next)
+		f->next->link = &f->next;
+	d->followers = f;
+	if (d->n++ == 0)
+		count_anew(d);
+	d->totals.streams++;
+	httpd_peer(f->conn, f->peer);
+	log_info("follower has come", L_S("db", d->path), L_S("peer", f->peer),
+		 L_S("kind", f->extended ? "walbrook" : "plain"), L_S("method", q->method));
+	if (!s->beat.set)
+		loop_timer_set(s->loop, &s->beat, loop_now_us(s->loop) + BEAT_US);
+}
+
+void live_stream(struct live_db *d, const struct httpd_request *q, struct httpd_answer *ret)
+{
+	struct live_query query;
+	struct err e = ERR_INIT;
+	if (live_query_parse(param, (void *)(uintptr_t)q, &query, &e) < 0) {
+		say(ret, 400, e.text);
+		return;
+	}
+	if (!d->now.ready || d->ended || d->now.page_bytes == 0) {
+		not_ready(ret, "No generation available");
+		return;
+	}
+	if (copy_full(d->server)) {
+		not_ready(ret, "too many are being sent content; try again soon");
+		return;
+	}
+	struct follower *f = calloc(1, sizeof *f);
+	if (!f) {
+		say(ret, 500, "no memory");
+		return;
+	}
+	const char *accepts = httpd_header(q, "Accept-Encoding");
+	*f = (struct follower){ .body = { .read = give, .closed = leave },
+				.db = d,
+				.conn = q->conn,
+				.phase = PHASE_LINEAGE,
+				.extended = query.extended,
+				.lz4 = query.extended && accepts && strstr(accepts, "lz4"),
+				.has_position = query.has_position,
+				.want_generation = query.generation,
+				.want = query.at,
+				.since_wall_us = wall_us(),
+				.moved_us = mono_us() };
+	if (strcmp(q->method, "POST") == 0 && take_bitmap(f, q, &query, ret) < 0) {
+		free(f);
+		return;
+	}
+	enter(f, q);
+	ret->stream = &f->body;
+	ret->type = "application/octet-stream";
+	httpd_add_header(ret, "Litestream-page-size", "%" PRIu32, d->now.page_bytes);
+	if (f->extended)
+		httpd_add_header(ret, "Walbrook-Stream", "1");
+	if (f->extended && !d->lineage)
+		lineage_start(d);
+	settle(f);
+}
+
+/* ---- for people ---- */
+
+static void measure(const struct follower *f, int64_t now_wall_us, struct live_follower *ret)
+{
+	if (f->phase != PHASE_FOLLOW)
+		return;
+	for (const struct spool_segment *s = f->seg; s; s = s->next) {
+		ret->behind_bytes += s->end - s->at.offset;
+		if (!ret->lag_us && s->commits_n > 0 && now_wall_us > s->commits[0].wall_us)
+			ret->lag_us = now_wall_us - s->commits[0].wall_us;
+	}
+}
+
+void live_each(const struct live_db *d, int64_t now_wall_us, live_fn *fn, void *arg)
+{
+	static const enum live_phase phases[] = { [PHASE_LINEAGE] = LIVE_WAITS,
+						  [PHASE_HEAD] = LIVE_WAITS,
+						  [PHASE_CONTENT] = LIVE_COPIES,
+						  [PHASE_FOLLOW] = LIVE_FOLLOWS,
+						  [PHASE_ENDS] = LIVE_ENDS };
+	for (const struct follower *f = d->followers; f; f = f->next) {
+		struct live_follower one = { .peer = f->peer,
+					     .extended = f->extended,
+					     .phase = phases[f->phase],
+					     .generation = f->generation,
+					     .at = f->at,
+					     .bytes = f->bytes,
+					     .segments = f->segments,
+					     .since_wall_us = f->since_wall_us };
+		measure(f, now_wall_us, &one);
+		fn(arg, &one);
+	}
+}
+
+size_t live_count(const struct live_db *d)
+{
+	return d->n;
+}
+
+struct live_totals live_totals(const struct live_db *d)
+{
+	return d->totals;
+}
