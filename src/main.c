@@ -17,12 +17,25 @@
 #include "cmd/cmd.h"
 
 const struct command *const commands[] = {
-	&command_replicate,   &command_restore,	  &command_databases,
-	&command_generations, &command_snapshots, &command_wal,
-	&command_config,      &command_check,	  &command_verify,
-	&command_status,      &command_sync,	  &command_position,
-	&command_wait,	      &command_follow,	  &command_reload,
-	&command_version,     &command_help,	  NULL,
+	&command_replicate,
+	&command_restore,
+	&command_databases,
+	&command_generations,
+	&command_snapshots,
+	&command_wal,
+	&command_config,
+	&command_check,
+	&command_verify,
+	&command_status,
+	&command_sync,
+	&command_position,
+	&command_wait,
+	&command_follow,
+	&command_promote,
+	&command_reload,
+	&command_version,
+	&command_help,
+	NULL,
 };
 
 /* One line, whatever paths and names are in it. */

@@ -26,7 +26,7 @@ extern const struct command command_position, command_wait;
 extern const struct command command_help, command_replicate, command_restore, command_version;
 extern const struct command command_databases, command_generations, command_snapshots, command_wal;
 extern const struct command command_verify;
-extern const struct command command_follow;
+extern const struct command command_follow, command_promote;
 
 /* NULL and ERR_USAGE (with the nearest known one) when there is no such command. */
 const struct command *command_find(const char *name, struct err *e);

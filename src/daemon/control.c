@@ -30,6 +30,7 @@
 #include "base/sys.h"
 #include "daemon/reach.h"
 #include "daemon/show.h"
+#include "daemon/upstream.h"
 
 enum {
 	CLIENTS_MAX = 32,
@@ -37,6 +38,7 @@ enum {
 	CLIENT_US = 10000000, /* without progress */
 	ANSWER_MAX_BYTES = 256 << 20,
 	ACCEPT_AGAIN_US = 1000000,
+	PROMOTE_LOOK_US = 10000,
 	LOCK_TRIES = 40,
 	LOCK_WAIT_US = 5000,
 };
@@ -239,6 +241,56 @@ static void begin_reload(struct client *c)
 		client_answers(c, CLIENT_ENDS);
 }
 
+static void answer_good(struct client *c)
+{
+	c->out.len = 0;
+	if (answer_end(&c->out, 0, "") < 0)
+		client_end(c);
+	else
+		client_answers(c, CLIENT_ENDS);
+}
+
+/* Until its thread has ended following, which takes some milliseconds. */
+static void look_at_promotion(struct client *c)
+{
+	struct err e;
+	const struct managed *m = set_find(c->control->d, c->request.dbs[0]);
+	enum upstream_promotion p = m && m->up ? upstream_promotion(m->up, &e) : PROMOTION_DONE;
+	if (!m || (!m->up && !m->promoted)) {
+		err_set(&e, ERR_NOTHING, "%s has left the daemon meanwhile", c->request.dbs[0]);
+		answer_error(c, &e);
+	} else if (!m->up) {
+		answer_good(c);
+	} else if (p == PROMOTION_FAILED) {
+		answer_error(c, &e);
+	} else {
+		loop_timer_set(c->control->d->en.loop, &c->timer, mono_us() + PROMOTE_LOOK_US);
+	}
+}
+
+static void begin_promote(struct client *c)
+{
+	struct err e = ERR_INIT;
+	const struct request *r = &c->request;
+	const struct managed *m = r->dbs_n == 1 ? set_find(c->control->d, r->dbs[0]) : NULL;
+	if (r->dbs_n != 1)
+		err_set(&e, ERR_USAGE, "promote takes one database");
+	else if (!m || m->leaving)
+		err_set(&e, ERR_NOTHING, "%s is not a database of this daemon", r->dbs[0]);
+	else if (!m->up)
+		err_set(&e, ERR_NOTHING, "%s follows no primary", r->dbs[0]);
+	if (e.kind != ERR_NONE) {
+		answer_error(c, &e);
+		return;
+	}
+	upstream_promote(m->up);
+	c->phase = CLIENT_WAITS;
+	if (loop_fd_change(c->control->d->en.loop, &c->fd, 0, &e) < 0)
+		client_end(c);
+	else
+		look_at_promotion(c);
+}
+
 static void client_asks(struct client *c, struct span line)
 {
 	struct err e = ERR_INIT;
@@ -258,6 +310,9 @@ static void client_asks(struct client *c, struct span line)
 	case REQUEST_POSITION:
 	case REQUEST_WAIT:
 		begin_reach(c);
+		return;
+	case REQUEST_PROMOTE:
+		begin_promote(c);
 		return;
 	case REQUEST_RELOAD:
 	default:
@@ -308,7 +363,9 @@ static void client_ready(struct loop_fd *f, uint32_t events)
 static void client_late(struct loop_timer *t)
 {
 	struct client *c = OWNER_OF(t, struct client, timer);
-	if (c->phase == CLIENT_WAITS)
+	if (c->phase == CLIENT_WAITS && c->request.verb == REQUEST_PROMOTE)
+		look_at_promotion(c);
+	else if (c->phase == CLIENT_WAITS)
 		sync_over(c->sync, c);
 	else
 		client_end(c);

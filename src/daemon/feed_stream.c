@@ -298,15 +298,15 @@ static struct span trimmed(const struct feed *d, struct position *from, struct s
 	return (struct span){ plain.p + n, plain.n - (size_t)n };
 }
 
-static int on_plain(void *arg, struct position from, struct span plain, struct err *e)
+static int on_plain(void *arg, struct position from, struct span plain, bool proven, struct err *e)
 {
 	struct feed *d = arg;
 	struct position at = from;
 	struct span rest = trimmed(d, &at, plain);
 	uint64_t before = d->f.n.published;
 	if (rest.n > 0) {
-		enum follow_result rc =
-			follow_segment(&d->f, &d->segment.generation, at, rest, far_behind(d), e);
+		enum follow_publish how = !proven ? FOLLOW_HELD : far_behind(d) ? FOLLOW_MERGED : FOLLOW_EACH;
+		enum follow_result rc = follow_segment(&d->f, &d->segment.generation, at, rest, how, e);
 		rc = feed_wait_for_readers(d, rc, e);
 		if (took(d, rc, e) < 0)
 			return -1;

@@ -20,6 +20,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/sys.h"
+#include "db/vfs.h"
 #include "live/lineage.h"
 
 static int note_path(const char *meta_dir, char path[PATH_BYTES])
@@ -109,7 +110,7 @@ int promote_offline(const char *path, const char *meta_dir, struct err *e)
 {
 	struct follow f;
 	char place[PATH_BYTES];
-	int fd = lock_meta(path, meta_dir, e);
+	int fd = vfs_setup(e) < 0 ? -1 : lock_meta(path, meta_dir, e);
 	if (fd < 0)
 		return -1;
 	int rc = path_join(place, meta_dir, "walbrook/follow") < 0 ? -1 : access(place, F_OK);

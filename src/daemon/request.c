@@ -22,7 +22,7 @@
 
 static const char *const verbs[] = {
 	[REQUEST_STATUS] = "status",	 [REQUEST_SYNC] = "sync", [REQUEST_RELOAD] = "reload",
-	[REQUEST_POSITION] = "position", [REQUEST_WAIT] = "wait",
+	[REQUEST_POSITION] = "position", [REQUEST_WAIT] = "wait", [REQUEST_PROMOTE] = "promote",
 };
 enum { VERBS = sizeof verbs / sizeof *verbs };
 

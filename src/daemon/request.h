@@ -22,7 +22,14 @@ enum {
 	REQUEST_TIMEOUT_MAX_S = 86400, /* the most that it may say */
 };
 
-enum request_verb { REQUEST_STATUS, REQUEST_SYNC, REQUEST_RELOAD, REQUEST_POSITION, REQUEST_WAIT };
+enum request_verb {
+	REQUEST_STATUS,
+	REQUEST_SYNC,
+	REQUEST_RELOAD,
+	REQUEST_POSITION,
+	REQUEST_WAIT,
+	REQUEST_PROMOTE
+};
 
 struct request {
 	enum request_verb verb;

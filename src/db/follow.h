@@ -31,6 +31,13 @@ enum follow_result {
 	FOLLOW_FULL,	/* the WAL is at its cap because of a reader that does not end; *e names it */
 };
 
+/* What of a piece of WAL readers see when it was taken. */
+enum follow_publish {
+	FOLLOW_EACH,   /* each transaction by itself */
+	FOLLOW_MERGED, /* all of them in one step: when far behind */
+	FOLLOW_HELD, /* nothing yet, with the next piece: its bytes are not proven to be those that were sent */
+};
+
 struct follow_options {
 	const char *path, *meta_dir; /* borrowed for the life of the follower */
 	struct owner owner;	     /* of files that are made */
@@ -82,6 +89,7 @@ struct follow {
 
 	/* A transaction that is not published. */
 	struct follow_source next; /* verified to here */
+	bool holding;		   /* FOLLOW_HELD */
 	bool catching_up;	   /* `next` is behind `at`: frames that we have are verified again */
 	struct wal_chain chain;	   /* of our WAL, behind the last frame of `buf` */
 	uint32_t frames;	   /* number of the last frame of `buf` */
@@ -124,11 +132,11 @@ enum follow_result follow_reopen(struct follow *f, struct err *e);
 void follow_rest(struct follow *f);
 
 /* Plain WAL bytes of the source from `from` on: at offset 0 with the header. Whole frames; a segment may end
- * inside a transaction. Each transaction is published by itself, or (merge: when far behind) all of a call in
- * one step. A segment may begin at offset 0 of the index in which we are: what we have is verified and skipped.
- * After anything but FOLLOW_OK go on from follow_position(): some transactions may have been published. */
+ * inside a transaction. A segment may begin at offset 0 of the index in which we are: what we have is verified
+ * and skipped. After anything but FOLLOW_OK go on from follow_position(): some transactions may have been
+ * published. */
 enum follow_result follow_segment(struct follow *f, const struct generation *g, struct position from,
-				  struct span plain, bool merge, struct err *e);
+				  struct span plain, enum follow_publish how, struct err *e);
 /* Forgets what is not published (the stream broke), content included. */
 void follow_drop(struct follow *f);
 

@@ -481,7 +481,7 @@ static bool is_enough(const struct follow *f)
 enum follow_result content_frame(struct follow *f, const struct wal_frame *fr, struct err *e)
 {
 	struct follow_content *c = &f->content;
-	bool last = fr->commit_pages && is_enough(f);
+	bool last = fr->commit_pages && is_enough(f) && !f->holding;
 	c->inside = !fr->commit_pages;
 	if (fr->commit_pages)
 		c->pages = fr->commit_pages;
@@ -514,7 +514,8 @@ static enum follow_result settle(struct follow *f, struct err *e)
 enum follow_result content_look(struct follow *f, struct err *e)
 {
 	const struct follow_content *c = &f->content;
-	return follow_content_waits(f, NULL) && !c->inside && is_enough(f) ? settle(f, e) : FOLLOW_OK;
+	return follow_content_waits(f, NULL) && !f->holding && !c->inside && is_enough(f) ? settle(f, e)
+											  : FOLLOW_OK;
 }
 
 enum follow_result follow_content_settle(struct follow *f, struct err *e)

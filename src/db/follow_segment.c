@@ -4,8 +4,10 @@
  *
  * Happy path: the segment begins where the one before it ended (or with the header of the next index). Each
  * frame is verified with the source's salts and chain, given our salts and chain (follow_txn.c), and at a
- * commit frame the transaction is published. A client that could only name an index gets that index from its
- * start: then frames that we have are verified again, and at our position the checksums must agree.
+ * commit frame the transaction is published. WAL checksums are weak (a change of the same high bits in a few
+ * words can cancel out), so what came compressed is held until the checksum behind all of it was good. A client
+ * that could only name an index gets that index from its start: then frames that we have are verified again,
+ * and at our position the checksums must agree.
  *
  * Failure modes: a segment of another place (FOLLOW_GAP); bytes that are no frame, or the wrong one
  * (FOLLOW_FAIL, ERR_DAMAGED): the transaction is dropped. A tail without a commit at the end of an index is
@@ -131,10 +133,10 @@ static enum follow_result take(struct follow *f, const struct wal_frame *fr, boo
 	return log_tend(f, e);
 }
 
-static enum follow_result frames(struct follow *f, struct span in, bool merge, struct err *e)
+static enum follow_result frames(struct follow *f, struct span in, enum follow_publish how, struct err *e)
 {
 	size_t each = (size_t)wal_frame_bytes(f->next.chain.page_bytes);
-	const uint8_t *publish_from = merge ? in.p + last_commit(in, each) : in.p;
+	const uint8_t *publish_from = how == FOLLOW_EACH ? in.p : in.p + last_commit(in, each);
 	while (in.n > 0) {
 		struct wal_frame fr;
 		enum wal_check why = wal_chain_step(&f->next.chain, in, &fr);
@@ -154,7 +156,7 @@ static enum follow_result frames(struct follow *f, struct span in, bool merge, s
 			return gap(f, &(struct position){ f->next.index, f->next.chain.offset },
 				   "the WAL of the source differs from what was applied", e);
 		}
-		enum follow_result rc = take(f, &fr, in.p >= publish_from, e);
+		enum follow_result rc = take(f, &fr, in.p >= publish_from && !f->holding, e);
 		if (rc != FOLLOW_OK)
 			return rc;
 	}
@@ -177,8 +179,9 @@ static enum follow_result note_position(struct follow *f, struct err *e)
 }
 
 enum follow_result follow_segment(struct follow *f, const struct generation *g, struct position from,
-				  struct span plain, bool merge, struct err *e)
+				  struct span plain, enum follow_publish how, struct err *e)
 {
+	f->holding = how == FOLLOW_HELD;
 	if (f->known && (follow_disturbed(f) || follow_moved(f))) {
 		follow_drop(f);
 		f->known = false;
@@ -188,7 +191,7 @@ enum follow_result follow_segment(struct follow *f, const struct generation *g, 
 	}
 	enum follow_result rc = find_place(f, g, &from, &plain, e);
 	if (rc == FOLLOW_OK)
-		rc = frames(f, plain, merge, e);
+		rc = frames(f, plain, how, e);
 	if (rc == FOLLOW_OK)
 		rc = content_look(f, e);
 	if (rc == FOLLOW_OK)

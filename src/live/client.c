@@ -5,11 +5,11 @@
  * Happy path: 40 bytes make a header; what its type may be at this place is checked before any of the payload
  * is taken. Small payloads are collected and told as a whole. Large ones pass through in pieces: content as it
  * is, segments and compressed pages by way of the LZ4 reader, then in whole frames or pages; only what is not
- * whole yet is kept.
+ * whole yet is kept, and the last block of a segment until the checksum at its end was good.
  *
  * Failure modes, all ERR_DAMAGED with type and position of the record: a record that cannot be here, a payload
  * that is too large for its type or ends in the middle of a frame, content whose parts do not follow each
- * other, LZ4 data that is damaged. Types that are not known are skipped. */
+ * other, LZ4 data that is damaged. Types that are not known are skipped, but not in a plain stream. */
 #include "live/client.h"
 
 #include <inttypes.h>
@@ -75,7 +75,8 @@ void live_reader_init(struct live_reader *r, const struct live_events *events, v
 				   .arg = arg,
 				   .extended = extended,
 				   .page_bytes = page_bytes_valid(page_bytes) ? page_bytes : 0,
-				   .small = DYN_INIT(SMALL_MAX_BYTES) };
+				   .small = DYN_INIT(SMALL_MAX_BYTES),
+				   .held = DYN_INIT(2 * SEGMENT_BLOCK_BYTES) };
 }
 
 bool live_between_records(const struct live_reader *r)
@@ -88,6 +89,7 @@ void live_reader_rest(struct live_reader *r)
 	if (!live_between_records(r))
 		return;
 	dyn_free(&r->small);
+	dyn_free(&r->held);
 	segment_reader_free(r->lz4);
 	r->lz4 = NULL;
 }
@@ -95,6 +97,7 @@ void live_reader_rest(struct live_reader *r)
 void live_reader_fini(struct live_reader *r)
 {
 	dyn_free(&r->small);
+	dyn_free(&r->held);
 	segment_reader_free(r->lz4);
 	r->lz4 = NULL;
 }
@@ -114,7 +117,7 @@ static int tell_units(struct live_reader *r, struct span in, struct err *e)
 	if (r->r.type == RECORD_SEGMENT) {
 		struct position from = r->at;
 		r->at.offset += in.n;
-		return TELL(r, plain, from, in, e);
+		return TELL(r, plain, from, in, r->proven, e);
 	}
 	for (size_t each = unit_bytes(r); in.n > 0; in.p += each, in.n -= each)
 		if (TELL(r, page, get_be32(in.p), in.p + PGNO_BYTES, e) != 0)
@@ -186,10 +189,20 @@ static int content_bytes(struct live_reader *r, struct span in, struct err *e)
 	return TELL(r, bytes, in, e);
 }
 
+/* A block of a segment is kept back until the next one comes, or the end of all of them was checked. */
+static int hold(struct live_reader *r, struct span out, struct err *e)
+{
+	int rc = r->held.len > 0 ? take_units(r, (struct span){ r->held.p, r->held.len }, e) : 0;
+	r->held.len = 0;
+	if (rc == 0 && dyn_add(&r->held, out.p, out.n) < 0)
+		rc = err_set(e, ERR_FAIL, "no memory for a block of the stream");
+	return rc;
+}
+
 static int from_lz4(void *arg, struct span out, struct err *e)
 {
 	struct live_reader *r = arg;
-	return r->r.type == RECORD_PAGES ? content_bytes(r, out, e) : take_units(r, out, e);
+	return r->r.type == RECORD_PAGES ? content_bytes(r, out, e) : hold(r, out, e);
 }
 
 static int begin_lz4(struct live_reader *r, struct err *e)
@@ -274,6 +287,8 @@ static int begin_segment(struct live_reader *r, struct err *e)
 	    (offset < WAL_HEADER_BYTES || (offset - WAL_HEADER_BYTES) % wal_frame_bytes(r->page_bytes) != 0))
 		return bad(r, "it does not begin with a frame", e);
 	r->at = r->r.at;
+	r->held.len = 0;
+	r->proven = false;
 	return begin_lz4(r, e) < 0 ? -1 : TELL(r, segment, &r->r, e);
 }
 
@@ -302,8 +317,13 @@ static int begin(struct live_reader *r, struct err *e)
 	    r->r.type != RECORD_HASHES)
 		return bad(r, "the first record must tell the lineage", e);
 	r->begun = true;
+	/* A segment that is skipped because its type was damaged would be a hole that nothing else shows when
+	 * the next one begins another index. */
+	if (r->owed && (r->r.type != RECORD_SEGMENT || position_compare(r->r.at, r->owed_at) != 0))
+		return bad(r, "the segment of the commits before it is missing", e);
+	r->owed = false;
 	if (!is_known(r))
-		return 0;
+		return r->extended ? 0 : bad(r, "a plain stream has only snapshots and segments", e);
 	if (is_small(r->r.type) && r->left > small_max(r->r.type))
 		return bad(r, "it is too long", e);
 	switch (r->r.type) {
@@ -353,6 +373,8 @@ static int payload(struct live_reader *r, struct span in, struct err *e)
 
 static int tell_commits(struct live_reader *r, struct err *e)
 {
+	r->owed = true;
+	r->owed_at = r->r.at;
 	size_t n = r->small.len / COMMIT_BYTES;
 	struct index_commit *v = malloc(n * sizeof *v);
 	if (!v)
@@ -402,6 +424,9 @@ static int end_lz4(struct live_reader *r, struct err *e)
 	struct err why = ERR_INIT;
 	if (segment_read_end(r->lz4, &why) < 0)
 		return bad(r, why.text, e);
+	r->proven = true;
+	if (r->r.type == RECORD_SEGMENT && take_units(r, (struct span){ r->held.p, r->held.len }, e) != 0)
+		return -1;
 	return r->small.len > 0 ? bad(r, "it ends inside a frame", e) : 0;
 }
 

@@ -29,7 +29,7 @@ struct live_events {
 	 * them) and where they begin; its end. */
 	int (*segment)(void *arg, const struct record *r, struct err *e);
 	int (*stored)(void *arg, struct span bytes, struct err *e);
-	int (*plain)(void *arg, struct position from, struct span plain, struct err *e);
+	int (*plain)(void *arg, struct position from, struct span plain, bool proven, struct err *e);
 	int (*segment_end)(void *arg, struct position end, struct err *e);
 	int (*commits)(void *arg, const struct record *r, const struct index_commit *v, size_t n,
 		       struct err *e);
@@ -43,6 +43,8 @@ struct live_reader {
 	const struct live_events *events;
 	void *arg;
 	bool extended, begun, in_content, differing, failed;
+	bool owed; /* COMMITS came: their segment must be next, at `owed_at` */
+	struct position owed_at;
 	uint32_t page_bytes; /* of segments and content; 0: not known */
 	uint8_t head[RECORD_HEADER_BYTES];
 	size_t head_n;
@@ -52,6 +54,8 @@ struct live_reader {
 	uint64_t content_next; /* offset of the next byte in the file */
 	struct position at;    /* behind the last whole frame of the segment */
 	struct dyn small;      /* payload of a small record, or the part of a unit that has not come whole */
+	struct dyn held;       /* the last block of a segment, until its end was checked */
+	bool proven;
 	uint32_t hashed, hashes_n;
 	struct segment_reader *lz4; /* NULL: not needed yet */
 };

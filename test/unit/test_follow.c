@@ -829,6 +829,47 @@ static void test_content_over_indexes(void **state)
 	}
 }
 
+/* What is held is seen with the next piece, or never. */
+static void test_held(void **state)
+{
+	(void)state;
+	struct source s;
+	struct followed *d = malloc(sizeof *d);
+	struct position from;
+	struct dyn plain;
+	char before[64];
+	source_begin(&s, "held", 4096, "PRAGMA auto_vacuum=0");
+	assert_int_equal(followed_open(d, "held-copy"), FOLLOW_CONTENT);
+	followed_content(d, &s);
+	source_commit(&s, 9000);
+	follow_ok(followed_ship(d, &s, false));
+	for (int round = 0; round < 2; round++) {
+		for (int i = 0; i < 5; i++)
+			source_commit(&s, 9000);
+		assert_true(source_segment(&s, &from, &plain));
+		struct peer r = peer_open(d->path);
+		snprintf(before, sizeof before, "%s", peer_do(&r, "SELECT wb_image()"));
+		size_t part = plain.len / wal_frame_bytes(4096) / 2 * wal_frame_bytes(4096);
+		struct span first = { plain.p, part }, rest = { plain.p + part, plain.len - part };
+		follow_ok(follow_segment(&d->f, &s.generation, from, first, FOLLOW_HELD, &d->e));
+		assert_string_equal(peer_do(&r, "SELECT wb_image()"), before);
+		if (round == 0) { /* it was not what was sent */
+			follow_drop(&d->f);
+			follow_ok(follow_segment(&d->f, &s.generation, from, first, FOLLOW_HELD, &d->e));
+		}
+		from.offset += part;
+		follow_ok(follow_segment(&d->f, &s.generation, from, rest, round ? FOLLOW_EACH : FOLLOW_MERGED,
+					 &d->e));
+		assert_same(d, &s);
+		assert_position(d, &s);
+		peer_close(&r);
+		dyn_free(&plain);
+	}
+	follow_close(&d->f);
+	peer_close(&s.p);
+	free(d);
+}
+
 int main(int argc, char **argv)
 {
 	followrig_functions();
@@ -853,6 +894,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_other_content),
 		cmocka_unit_test(test_differing_pages),
 		cmocka_unit_test(test_content_over_indexes),
+		cmocka_unit_test(test_held),
 		cmocka_unit_test(test_readers_512),
 		cmocka_unit_test(test_readers_4096),
 		cmocka_unit_test(test_readers_65536),
