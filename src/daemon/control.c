@@ -278,16 +278,13 @@ static void begin_promote(struct client *c)
 	else if (!m || m->leaving)
 		err_set(&e, ERR_NOTHING, "%s is not a database of this daemon", r->dbs[0]);
 	else if (!m->up)
-		err_set(&e, ERR_NOTHING, "%s follows no primary", r->dbs[0]);
+		err_set(&e, ERR_EXISTS, "%s is a primary already, it follows none", r->dbs[0]);
 	if (e.kind != ERR_NONE) {
 		answer_error(c, &e);
 		return;
 	}
 	upstream_promote(m->up);
-	c->phase = CLIENT_WAITS;
-	if (loop_fd_change(c->control->d->en.loop, &c->fd, 0, &e) < 0)
-		client_end(c);
-	else
+	if (client_waits(c))
 		look_at_promotion(c);
 }
 

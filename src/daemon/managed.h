@@ -143,6 +143,7 @@ struct db_seen {
 	uint64_t file_bytes, wal_file_bytes, spool_bytes;
 	uint32_t page_bytes, wal_frames, wal_frames_copied;
 	uint64_t done_step, reached_step; /* numbers of the last one, and of the last that captured all */
+	const char *followed;		  /* name of the state of a followed database; NULL: it is none */
 	enum err_kind why_kind;
 	char *why; /* reason of the state or trouble, owned; NULL: none */
 };

@@ -118,7 +118,7 @@ int promote_offline(const char *path, const char *meta_dir, struct err *e)
 		char text[PROMOTED_TEXT_BYTES];
 		bool before = promoted_before(meta_dir, text);
 		close(fd);
-		return err_set(e, ERR_NOTHING,
+		return err_set(e, before ? ERR_EXISTS : ERR_NOTHING,
 			       before ? "%s: is a primary already: %s" : "%s: follows no primary%s", path,
 			       text);
 	}

@@ -66,7 +66,8 @@ static void table_rows(struct show *s, const struct managed *m, const struct sta
 		     words_lag(c, db, &r), words_bytes(f, r.behind_bytes), words_replica(w, db, &r));
 	}
 	if (db->replicas_n == 0)
-		line(s->to, '=', "%s\t%s\t%s\t-\t-\t-\t-\tno replica", path, db->state_name, at);
+		line(s->to, '=', "%s\t%s\t%s\t-\t-\t-\t-\t%s", path, db->state_name, at,
+		     db->followed ? "copy" : "no replica");
 }
 
 /* ---- what to do ---- */
@@ -74,7 +75,7 @@ static void table_rows(struct show *s, const struct managed *m, const struct sta
 static void explain_db(struct dyn *to, const struct status_db *db, struct status_now now)
 {
 	char age[WORDS_BYTES];
-	bool plain = !*db->reason || (!words_db_needs(db) && db->state != DB_WAITING);
+	bool plain = !*db->reason || (!words_db_needs(db) && db->state != DB_WAITING && !db->followed);
 	if (plain)
 		return;
 	line(to, ' ', "%s: %s for %s: %s", db->path, db->state_name,

@@ -36,6 +36,7 @@ struct status_db {
 	const char *path;
 	enum db_state state;	/* as people see it: also dirty, capturing, snapshot */
 	const char *state_name; /* of it, as in DB_STATES */
+	bool followed;		/* a copy of another machine's: then state_name is one of upstream.h */
 	const char *reason;	/* of waiting, gap, broken, or of a step that failed; "" for none */
 	int64_t since_wall_us;	/* it has been in that state */
 	struct generation generation;
