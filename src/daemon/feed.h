@@ -25,6 +25,7 @@ struct upstream {
 	pthread_cond_t woken;
 	struct loop_hook hook;
 	_Atomic bool told;	    /* there is news for the loop */
+	_Atomic bool watched;	    /* the loop wants to know of each step */
 	_Atomic bool stop, promote; /* wishes of the loop, also looked at without the lock */
 	/* Behind the lock: */
 	struct upstream_seen seen;

@@ -332,7 +332,7 @@ static int on_segment_end(void *arg, struct position end, struct err *e)
 	d->seen.primary = end;
 	feed_spool_end(d, end);
 	d->commits_given = false;
-	feed_tell(d, false);
+	feed_tell(d, atomic_load(&d->up->watched));
 	return 0;
 }
 

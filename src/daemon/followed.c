@@ -138,6 +138,8 @@ int64_t followed_turn(struct managed *m, int64_t now_us)
 		managed_mark(m);
 		return now_us;
 	}
+	if (!m->reaches)
+		upstream_watch(m->up, false);
 	snap_followed(m, &news);
 	rewind_if_wanted(m);
 	int64_t next_us = generation_none(&m->generation) ? 0 : managed_turn_replicas(m, now_us);

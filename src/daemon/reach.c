@@ -14,9 +14,17 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "daemon/upstream.h"
 
 bool reach_here(const struct managed *m, struct generation *ret_generation, struct position *ret)
 {
+	struct upstream_seen seen;
+	if (m->up) { /* what readers see */
+		upstream_look(m->up, &seen);
+		*ret_generation = seen.generation;
+		*ret = seen.applied;
+		return seen.known;
+	}
 	*ret_generation = m->generation;
 	*ret = m->captured;
 	return !generation_none(&m->generation);
@@ -132,6 +140,8 @@ static enum reach_result begin(struct reach *r, struct daemon *d, const char *pa
 	r->over = over;
 	r->timer = (struct loop_timer){ .fire = late };
 	put_in(r, &m->reaches);
+	if (m->up)
+		upstream_watch(m->up, true);
 	loop_timer_set(d->en.loop, &r->timer, mono_us() + timeout_us);
 	return REACH_NOT_YET;
 }

@@ -186,6 +186,15 @@ void upstream_rewind(struct upstream *up)
 	pthread_mutex_unlock(&up->lock);
 }
 
+void upstream_watch(struct upstream *up, bool watched)
+{
+	atomic_store(&up->watched, watched);
+	if (watched) { /* it may have moved just before */
+		atomic_store(&up->told, true);
+		loop_wake(up->m->en->loop);
+	}
+}
+
 void upstream_promote(struct upstream *up)
 {
 	pthread_mutex_lock(&up->lock);

@@ -95,6 +95,8 @@ void upstream_want_copy(struct upstream *up);
 uint64_t upstream_tick(struct upstream *up);
 /* The current WAL index is asked for once more from its start, because a replica needs it. */
 void upstream_rewind(struct upstream *up);
+/* While it is watched, every step of what readers see marks the database. */
+void upstream_watch(struct upstream *up, bool watched);
 
 /* Promotion: asked for, then done or failed (the thread has ended, or goes on). */
 enum upstream_promotion { PROMOTION_NONE, PROMOTION_ASKED, PROMOTION_DONE, PROMOTION_FAILED };
