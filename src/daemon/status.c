@@ -73,7 +73,6 @@ void managed_saw_followed(struct managed *m, const struct upstream_seen *seen, b
 	s->state_wall_us = seen->since_wall_us;
 	if (opened || (!s->generation_wall_us && seen->known))
 		s->generation_wall_us = wall_us();
-	s->followed = upstream_state_name(seen->state);
 	s->commit_wall_us = seen->commit_wall_us;
 	s->commits = seen->transactions;
 	s->page_bytes = seen->page_bytes;
@@ -230,8 +229,17 @@ void status_of_db(const struct managed *m, struct status_now now, struct status_
 				   .gaps = s->gaps,
 				   .replicas_n = m->ships_n };
 	ret->state = shown_state(m, now, &ret->since_wall_us);
+	ret->state_name = db_state_name(ret->state);
 	ret->followed = m->up != NULL;
-	ret->state_name = m->up && s->followed ? s->followed : db_state_name(ret->state);
+	if (m->up) { /* what readers see, this moment */
+		struct upstream_seen seen;
+		upstream_look(m->up, &seen);
+		ret->captured = seen.applied;
+		ret->generation = seen.generation;
+		ret->state_name = upstream_state_name(seen.state);
+		ret->commit_wall_us = seen.commit_wall_us;
+		ret->captured_commits = seen.transactions;
+	}
 	if (!m->ready)
 		ret->reason = "not looked at yet";
 	if (s->wal_frames > 0 && s->page_bytes > 0)
