@@ -21,17 +21,22 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "daemon/answers.h"
 #include "daemon/metrics.h"
 #include "daemon/serve.h"
 
 enum { AGAIN_US = 10000000, BITMAP_BYTES_MAX = 512 << 20 };
 
 static const struct http_route routes[] = {
+	{ "/", answers_page, HTTP_GET, .if_not = NULL },
 	{ "/hashes", serve_hashes, HTTP_GET, .endless = true },
 	{ "/healthz", metrics_answer_health, HTTP_GET, .open = true },
 	{ "/metrics", metrics_answer, HTTP_GET, .open = true },
+	{ "/position", answers_position, HTTP_GET, .if_not = NULL },
+	{ "/status", answers_status, HTTP_GET, .if_not = NULL },
 	{ "/stream", serve_stream, HTTP_GET | HTTP_POST, .endless = true, .body_most = BITMAP_BYTES_MAX,
 	  .if_not = "Method not allowed" },
+	{ "/wait", answers_wait, HTTP_GET, .if_not = NULL },
 };
 
 enum { STAMPS = 4 };

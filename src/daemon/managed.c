@@ -536,6 +536,7 @@ void managed_turn(struct managed *m)
 		loop_timer_set(m->en->loop, &m->timer, next_us);
 	else
 		loop_timer_cancel(m->en->loop, &m->timer);
+	managed_saw_lag(m);
 	if (m->finished && m->leaving && !m->gone) {
 		m->gone = true;
 		m->gone_next = m->en->gone;

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "conf/conf.h"
+#include "daemon/lag.h"
 #include "daemon/names.h"
 #include "db/db.h"
 #include "db/replica.h"
@@ -170,6 +171,7 @@ struct managed {
 	struct db_seen seen;
 	int64_t took_us;	/* the last step; the job's while it is out */
 	int64_t behind_wall_us; /* since when frames wait to be captured; 0: they do not */
+	struct lag lag;		/* of the last minutes, for the page */
 	uint64_t steps_begun;
 	struct {
 		uint64_t commits, wal_bytes, errors;
@@ -237,7 +239,8 @@ int64_t managed_turn_replicas(struct managed *m, int64_t now_us);
 /* status.c: what is shown, kept up to date where the loop has the structs in hand. */
 void managed_saw(struct managed *m); /* a step is over */
 void managed_saw_followed(struct managed *m, const struct upstream_seen *seen, bool opened);
-void ship_saw(struct shipper *s); /* a job is about to take it */
+void managed_saw_lag(struct managed *m); /* at the end of each turn */
+void ship_saw(struct shipper *s);	 /* a job is about to take it */
 void ship_saw_error(struct shipper *s, const char *text);
 bool ship_restorable(const struct shipper *s); /* it has a snapshot of the current generation */
 

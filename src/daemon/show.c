@@ -105,13 +105,15 @@ static void explain_replica(struct dyn *to, const struct status_db *db, const st
 		     db->path, r->name, words_when(at, r->validation.wall_us), r->name, db->path);
 }
 
-static void explain(struct show *s, const struct managed *m, const struct status_db *db)
+void show_trouble(const struct managed *m, struct status_now now, struct dyn *to)
 {
-	explain_db(s->to, db, s->now);
-	for (size_t i = 0; i < db->replicas_n; i++) {
+	struct status_db db;
+	status_of_db(m, now, &db);
+	explain_db(to, &db, now);
+	for (size_t i = 0; i < db.replicas_n; i++) {
 		struct status_replica r;
-		status_of_replica(&m->ships[i], s->now, &r);
-		explain_replica(s->to, db, &r);
+		status_of_replica(&m->ships[i], now, &r);
+		explain_replica(to, &db, &r);
 	}
 }
 
@@ -361,7 +363,7 @@ static void show_one(struct show *s, const struct managed *m)
 	status_of_db(m, s->now, &db);
 	bool trouble = words_db_needs(&db);
 	if (s->phase == SHOW_TROUBLE) {
-		explain(s, m, &db);
+		show_trouble(m, s->now, s->to);
 		return;
 	}
 	if (s->r->json)
@@ -387,6 +389,7 @@ static int finish(struct show *s)
 	char text[128];
 	if (s->r->json) {
 		json_end(&s->j);
+		json_uint(&s->j, "need_attention", s->trouble);
 		json_end(&s->j);
 		if (json_finish(&s->j) < 0 || dyn_add(s->to, "\n", 1) < 0)
 			return -1;
@@ -397,6 +400,8 @@ static int finish(struct show *s)
 		     "walbrook status DATABASE tells more of one; walbrook sync waits until everything "
 		     "is shipped");
 	}
+	if (s->bare)
+		return 0;
 	if (s->trouble == 0)
 		return answer_end(s->to, 0, "done");
 	snprintf(text, sizeof text, "%zu of %zu databases %s attention", s->trouble, s->trouble + s->fine,

@@ -23,6 +23,7 @@ struct show {
 	struct dyn *to;		 /* borrowed; appended to */
 	struct json j;
 	enum { SHOW_BEGIN, SHOW_TABLE, SHOW_TROUBLE, SHOW_END } phase;
+	bool bare;		    /* without the line of the end; may be set after show_status_begin */
 	size_t next, fine, trouble; /* databases: the next one; what was seen in the first pass */
 	struct status_now now;
 };
@@ -33,6 +34,10 @@ int show_status_begin(struct show *s, const struct daemon *d, const struct reque
 /* Appends about SHOW_PIECE_BYTES. 1: that was the last one, the line of the end included; 0: more follows; -1:
  * no memory. */
 int show_status_some(struct show *s, const struct daemon *d);
+
+/* What is wrong with one, and what to do, in lines that begin with two spaces when they belong to the one
+ * before; none when nothing is. Lines are missing when there is no memory. */
+void show_trouble(const struct managed *m, struct status_now now, struct dyn *to);
 
 /* All of what a wait has become, the line of the end included. -1: no memory. */
 int show_sync(const struct sync *y, bool json, struct dyn *to);

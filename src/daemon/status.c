@@ -172,6 +172,24 @@ static int64_t oldest_unshipped(const struct shipper *s, const struct replica_se
 	return restorable(s, r) ? oldest_us : earlier(oldest_us, m->seen.generation_wall_us);
 }
 
+/* The oldest commit that some replica lacks, or that is not captured. */
+static int64_t oldest_of_all(const struct managed *m)
+{
+	int64_t oldest_us = uncaptured_wall_us(m);
+	for (size_t i = 0; i < m->ships_n; i++) {
+		struct replica_seen r = seen_now(&m->ships[i]);
+		oldest_us = earlier(oldest_us, oldest_unshipped(&m->ships[i], &r));
+	}
+	return oldest_us;
+}
+
+void managed_saw_lag(struct managed *m)
+{
+	struct status_now now = status_now();
+	int64_t lag_us = age_us(oldest_of_all(m), now.wall_us);
+	lag_note(&m->lag, now.mono_us, lag_us ? now.mono_us - lag_us : 0);
+}
+
 /* The state with what the loop knows beyond the last step. */
 static enum db_state shown_state(const struct managed *m, struct status_now now, int64_t *ret_since_wall_us)
 {
@@ -246,13 +264,8 @@ void status_of_db(const struct managed *m, struct status_now now, struct status_
 		ret->wal_bytes = wal_offset_of(s->page_bytes, s->wal_frames);
 	for (const struct spool_segment *g = m->segs; g; g = g->next)
 		ret->spool_segments++;
-	int64_t oldest_us = uncaptured_wall_us(m);
-	for (size_t i = 0; i < m->ships_n; i++) {
-		struct replica_seen r = seen_now(&m->ships[i]);
-		oldest_us = earlier(oldest_us, oldest_unshipped(&m->ships[i], &r));
-	}
-	ret->oldest_unshipped_wall_us = oldest_us;
-	ret->oldest_unshipped_age_us = age_us(oldest_us, now.wall_us);
+	ret->oldest_unshipped_wall_us = oldest_of_all(m);
+	ret->oldest_unshipped_age_us = age_us(ret->oldest_unshipped_wall_us, now.wall_us);
 }
 
 void status_of_replica(const struct shipper *s, struct status_now now, struct status_replica *ret)

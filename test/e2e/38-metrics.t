@@ -65,7 +65,7 @@ get /healthz
 is "$out" $'ok\n\n200 text/plain; charset=utf-8' "/healthz: well"
 
 note "what else may come"
-get /
+get /nowhere
 is "${out##*$'\n'}" '404 text/plain; charset=utf-8' "another path: 404"
 get /metrics -X POST -d x
 is "${out##*$'\n'}" '405 text/plain; charset=utf-8' "another method: 405"
