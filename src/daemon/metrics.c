@@ -31,6 +31,9 @@ struct picture {
 	struct status_replica *replicas; /* of all databases in order */
 	size_t *owner;			 /* of each: its database */
 	size_t replicas_n;
+	struct status_upstream *ups; /* of those that are followed */
+	size_t *followed;	     /* of each: its database */
+	size_t ups_n;
 };
 
 static void picture_free(struct picture *p)
@@ -38,24 +41,32 @@ static void picture_free(struct picture *p)
 	free(p->dbs);
 	free(p->replicas);
 	free(p->owner);
+	free(p->ups);
+	free(p->followed);
 }
 
 static int picture_take(const struct daemon *d, struct picture *p)
 {
-	size_t n = 0;
+	size_t n = 0, ups_n = 0;
 	*p = (struct picture){ .now = status_now() };
-	for (size_t i = 0; i < d->n; i++)
+	for (size_t i = 0; i < d->n; i++) {
 		n += d->dbs[i]->ships_n;
+		ups_n += d->dbs[i]->up != NULL;
+	}
 	p->dbs = calloc(d->n + 1, sizeof *p->dbs);
 	p->replicas = calloc(n + 1, sizeof *p->replicas);
 	p->owner = calloc(n + 1, sizeof *p->owner);
-	if (!p->dbs || !p->replicas || !p->owner) {
+	p->ups = calloc(ups_n + 1, sizeof *p->ups);
+	p->followed = calloc(ups_n + 1, sizeof *p->followed);
+	if (!p->dbs || !p->replicas || !p->owner || !p->ups || !p->followed) {
 		picture_free(p);
 		return -1;
 	}
 	status_of_daemon(d, &p->daemon);
 	for (size_t i = 0; i < d->n; i++) {
 		status_of_db(d->dbs[i], p->now, &p->dbs[p->dbs_n++]);
+		if (status_of_upstream(d->dbs[i], p->now, &p->ups[p->ups_n]))
+			p->followed[p->ups_n++] = i;
 		for (size_t k = 0; k < d->dbs[i]->ships_n; k++) {
 			p->owner[p->replicas_n] = i;
 			status_of_replica(&d->dbs[i]->ships[k], p->now, &p->replicas[p->replicas_n++]);
@@ -95,6 +106,11 @@ struct family {
 	{                                                                                                      \
 		.name = (name_), .type = (type_), .kind = (kind_),                                             \
 		.at = offsetof(struct status_replica, member), .help = (help_), .label = (label_)              \
+	}
+#define UPSTREAM(name_, type_, kind_, member, help_)                                                           \
+	{                                                                                                      \
+		.name = (name_), .type = (type_), .kind = (kind_),                                             \
+		.at = offsetof(struct status_upstream, member), .help = (help_)                                \
 	}
 #define PASSIVE "mode=\"PASSIVE\""
 #define RESTART "mode=\"RESTART\""
@@ -163,6 +179,26 @@ static const struct family of_replica[] = {
 		"When the newest snapshot was made"),
 	REPLICA("walbrook_replica_validation_timestamp_seconds", "gauge", WALL_SECONDS, validation.wall_us,
 		"When the last restore drill was"),
+};
+
+static const struct family of_upstream[] = {
+	UPSTREAM("walbrook_upstream_connected", "gauge", FLAG, seen.connected, "Whether a stream is open"),
+	UPSTREAM("walbrook_upstream_lag_seconds", "gauge", SECONDS, lag_us,
+		 "Age of what readers of the copy see; 0: all that was sent. Not there before the first copy"),
+	UPSTREAM("walbrook_upstream_behind_bytes", "gauge", U64, behind_bytes,
+		 "Bytes of WAL that the primary has sent and readers do not see"),
+	UPSTREAM("walbrook_upstream_received_bytes", "counter", U64, seen.received_bytes, "Bytes of streams"),
+	UPSTREAM("walbrook_upstream_transactions", "counter", U64, seen.transactions, "Transactions applied"),
+	UPSTREAM("walbrook_upstream_streams", "counter", U64, seen.connects, "Streams begun"),
+	UPSTREAM("walbrook_upstream_errors", "counter", U64, seen.errors, "Streams that broke"),
+	UPSTREAM("walbrook_upstream_contents", "counter", U64, seen.contents, "Times that content was taken"),
+	UPSTREAM("walbrook_upstream_pages_written", "counter", U64, seen.pages_written,
+		 "Pages written by content"),
+	UPSTREAM("walbrook_upstream_wal_bytes", "gauge", U64, seen.wal_bytes, "Bytes of the copy's own WAL"),
+	UPSTREAM("walbrook_upstream_local_writers", "counter", U64, seen.local_writers,
+		 "Times that somebody wrote the copy"),
+	UPSTREAM("walbrook_upstream_last_heard_timestamp_seconds", "gauge", WALL_SECONDS, seen.heard_wall_us,
+		 "When the last byte came"),
 };
 
 static int head(struct dyn *to, const char *name, const char *type, const char *help)
@@ -249,6 +285,32 @@ static int write_replicas(const struct picture *p, struct dyn *to)
 	return 0;
 }
 
+/* Only where something is followed: no family without a sample. */
+static int write_upstreams(const struct picture *p, struct dyn *to)
+{
+	for (size_t k = 0; p->ups_n > 0 && k < sizeof of_upstream / sizeof *of_upstream; k++) {
+		const struct family *f = &of_upstream[k];
+		if (family_head(to, f) < 0)
+			return -1;
+		for (size_t i = 0; i < p->ups_n; i++) {
+			bool unknown =
+				f->at == offsetof(struct status_upstream, lag_us) && p->ups[i].lag_us < 0;
+			if (!unknown && (sample_begin(to, f, p->dbs[p->followed[i]].path) < 0 ||
+					 sample_end(to, f, &p->ups[i]) < 0))
+				return -1;
+		}
+	}
+	if (p->ups_n > 0 &&
+	    head(to, "walbrook_upstream_state", "gauge", "1 for the state that following is in") < 0)
+		return -1;
+	for (size_t i = 0; i < p->ups_n; i++)
+		if (dyn_addf(to, "walbrook_upstream_state{db=") < 0 ||
+		    label_value(to, p->dbs[p->followed[i]].path) < 0 ||
+		    dyn_addf(to, ",state=\"%s\"} 1\n", p->ups[i].state) < 0)
+			return -1;
+	return 0;
+}
+
 /* What dashboards know of any process. */
 static int write_process(const struct picture *p, struct dyn *to)
 {
@@ -297,7 +359,7 @@ int metrics_write(const struct daemon *d, struct dyn *to)
 	if (picture_take(d, &p) < 0)
 		return -1;
 	int rc = write_daemon(&p, to) < 0 || write_dbs(&p, to) < 0 || write_replicas(&p, to) < 0 ||
-				 write_process(&p, to) < 0
+				 write_upstreams(&p, to) < 0 || write_process(&p, to) < 0
 			 ? -1
 			 : 0;
 	picture_free(&p);

@@ -157,8 +157,17 @@ static void cell_behind(struct page *p, uint64_t bytes)
 	putf(p, "<td class=\"n b%s\">%s</td>", bytes ? "" : " z", words_bytes(buf, bytes));
 }
 
-static enum mood db_mood(const struct status_db *db)
+static enum mood upstream_mood(const struct status_upstream *u)
 {
+	if (words_upstream_needs(u))
+		return u->seen.state == UPSTREAM_REFUSED ? BAD : WARN;
+	return u->seen.known ? OK : OFF;
+}
+
+static enum mood db_mood(const struct status_db *db, const struct status_upstream *up)
+{
+	if (up)
+		return upstream_mood(up);
 	if (db->state == DB_BROKEN)
 		return BAD;
 	if (words_db_needs(db))
@@ -166,9 +175,13 @@ static enum mood db_mood(const struct status_db *db)
 	return db->state == DB_WAITING ? OFF : OK;
 }
 
-static void row_db(struct page *p, const struct managed *m, const struct status_db *db)
+static void row_db(struct page *p, const struct managed *m, const struct status_db *db,
+		   const struct status_upstream *up)
 {
 	char age[WORDS_BYTES];
+	const char *lag = up				     ? words_upstream_lag(age, up)
+			  : generation_none(&db->generation) ? ""
+							     : words_age(age, db->oldest_unshipped_age_us);
 	const char *slash = strrchr(db->path, '/');
 	size_t dir = slash ? (size_t)(slash - db->path) + 1 : 0;
 	char *parent = strndup(db->path, dir);
@@ -178,13 +191,39 @@ static void row_db(struct page *p, const struct managed *m, const struct status_
 	text(p, db->path + dir);
 	put(p, "</b></th><td class=\"w\">");
 	free(parent);
-	word(p, db_mood(db), db->state_name);
+	word(p, db_mood(db, up), db->state_name);
 	put(p, "</td>");
 	cell_position(p, &db->generation, db->captured);
-	cell_lag(p, generation_none(&db->generation) ? "" : words_age(age, db->oldest_unshipped_age_us));
+	cell_lag(p, lag);
 	putf(p, "<td class=\"n b\"></td><td class=\"g\">");
 	if (!generation_none(&db->generation))
 		graph(p, &m->lag);
+	put(p, "</td></tr>");
+}
+
+static void row_upstream(struct page *p, const struct status_upstream *u)
+{
+	const struct upstream_seen *s = &u->seen;
+	char buf[WORDS_BYTES];
+	put(p, "<tr class=\"r\"><th scope=\"row\">from <b>");
+	text(p, u->url);
+	put(p, "</b> ");
+	text(p, u->path);
+	put(p, "</th><td class=\"w\">");
+	word(p, upstream_mood(u), words_upstream(u));
+	put(p, "</td>");
+	cell_position(p, &s->generation, s->applied);
+	cell_lag(p, words_upstream_lag(buf, u));
+	cell_behind(p, u->behind_bytes);
+	putf(p, "<td class=\"g\">");
+	if (s->state == UPSTREAM_COPYING && s->copy_total_bytes > 0)
+		putf(p, "%s of ", words_bytes(buf, s->copy_bytes));
+	if (s->state == UPSTREAM_COPYING)
+		putf(p, "%s copied",
+		     words_bytes(buf, s->copy_total_bytes ? s->copy_total_bytes : s->copy_bytes));
+	else if (s->received_bytes > 0)
+		putf(p, "%" PRIu64 " transactions, %s received", s->transactions,
+		     words_bytes(buf, s->received_bytes));
 	put(p, "</td></tr>");
 }
 
@@ -217,8 +256,14 @@ static void rows_of(struct page *p, const struct managed *m)
 {
 	struct status_db db;
 	status_of_db(m, p->now, &db);
+	struct status_upstream up;
+	bool followed = status_of_upstream(m, p->now, &up);
 	put(p, "<tbody>\n");
-	row_db(p, m, &db);
+	row_db(p, m, &db, followed ? &up : NULL);
+	if (followed) {
+		put(p, "\n");
+		row_upstream(p, &up);
+	}
 	for (size_t i = 0; i < db.replicas_n; i++) {
 		struct status_replica r;
 		status_of_replica(&m->ships[i], p->now, &r);
@@ -234,7 +279,9 @@ static bool needs(struct page *p, const struct managed *m, bool add)
 {
 	struct status_db db;
 	status_of_db(m, p->now, &db);
-	bool bad = words_db_needs(&db);
+	struct status_upstream up;
+	bool followed = status_of_upstream(m, p->now, &up);
+	bool bad = words_db_needs(&db) || (followed && words_upstream_needs(&up));
 	for (size_t i = 0; i < db.replicas_n; i++) {
 		struct status_replica r;
 		status_of_replica(&m->ships[i], p->now, &r);
@@ -243,6 +290,7 @@ static bool needs(struct page *p, const struct managed *m, bool add)
 	if (add) {
 		p->n.needs += bad;
 		p->n.replicas += db.replicas_n;
+		p->n.upstreams += followed;
 	}
 	return bad;
 }
@@ -265,10 +313,10 @@ static void header(struct page *p)
 		     p->n.needs == 1 ? "needs" : "need");
 	put(p, " &nbsp; ");
 	count(p, me.databases, "database", "databases");
+	if (p->n.upstreams)
+		putf(p, " (%zu followed)", p->n.upstreams);
 	put(p, ", ");
 	count(p, p->n.replicas, "replica", "replicas");
-	if (p->n.upstreams)
-		putf(p, ", %zu followed", p->n.upstreams);
 	if (p->n.followers) {
 		put(p, ", ");
 		count(p, p->n.followers, "follower", "followers");

@@ -52,6 +52,15 @@ static void table_rows(struct show *s, const struct managed *m, const struct sta
 	bool any = !generation_none(&db->generation);
 	const char *at = any ? words_position(a, db->captured) : "-";
 	cell(path, db->path);
+	struct status_upstream up;
+	bool followed = status_of_upstream(m, s->now, &up);
+	if (followed) {
+		*trouble = *trouble || words_upstream_needs(&up);
+		line(s->to, '=', "%s\t%s\t%s\tfrom %s\t%s\t%s\t%s\t%s", path, db->state_name, at,
+		     cell(name, up.url), up.seen.known ? words_position(b, up.seen.applied) : "-",
+		     words_upstream_lag(c, &up), words_bytes(f, up.behind_bytes), words_upstream(&up));
+		path[0] = 0;
+	}
 	for (size_t i = 0; i < db->replicas_n; i++) {
 		struct status_replica r;
 		status_of_replica(&m->ships[i], s->now, &r);
@@ -59,15 +68,15 @@ static void table_rows(struct show *s, const struct managed *m, const struct sta
 		bool known = !generation_none(&r.generation);
 		bool other = known && !generation_equal(&r.generation, &db->generation);
 		line(s->to, '=', "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s", i == 0 ? path : "",
-		     i == 0 ? db->state_name : "", i == 0 ? at : "", cell(name, r.name),
+		     i == 0 && !followed ? db->state_name : "", i == 0 && !followed ? at : "",
+		     cell(name, r.name),
 		     other   ? "older generation"
 		     : known ? words_position(b, r.at)
 			     : "-",
 		     words_lag(c, db, &r), words_bytes(f, r.behind_bytes), words_replica(w, db, &r));
 	}
-	if (db->replicas_n == 0)
-		line(s->to, '=', "%s\t%s\t%s\t-\t-\t-\t-\t%s", path, db->state_name, at,
-		     db->followed ? "copy" : "no replica");
+	if (db->replicas_n == 0 && !followed)
+		line(s->to, '=', "%s\t%s\t%s\t-\t-\t-\t-\tno replica", path, db->state_name, at);
 }
 
 /* ---- what to do ---- */
@@ -80,7 +89,9 @@ static void explain_db(struct dyn *to, const struct status_db *db, struct status
 		return;
 	line(to, ' ', "%s: %s for %s: %s", db->path, db->state_name,
 	     words_age(age, db->since_wall_us ? now.wall_us - db->since_wall_us : 0), words_reason(db));
-	if (db->state == DB_GAP)
+	if (db->followed)
+		line(to, ' ', "  what is here stays as it is, and readable");
+	else if (db->state == DB_GAP)
 		line(to, ' ', "  nothing is captured now; a new generation begins by itself as soon as it can");
 	else if (db->state == DB_BROKEN)
 		line(to, ' ', "  nothing is captured until this is repaired; it is looked at again by itself");
@@ -157,6 +168,27 @@ static void whole_replica(struct dyn *to, const struct status_db *db, const stru
 		      words_when(at, r->validation.wall_us), r->validation.ok, r->validation.failed);
 }
 
+static void whole_upstream(struct dyn *to, const struct status_upstream *u)
+{
+	const struct upstream_seen *s = &u->seen;
+	char a[WORDS_BYTES], b[WORDS_BYTES], at[TIME_TEXT_BYTES], pos[POSITION_TEXT_BYTES];
+	line(to, ' ', "upstream %s, %s there", u->url, u->path);
+	field(to, "state", "%s since %s%s%s", u->state, words_when(at, s->since_wall_us),
+	      *s->reason ? ": " : "", s->reason);
+	field(to, "readers see", "%s", s->known ? position_format(pos, &s->generation, s->applied) : "-");
+	field(to, "lag", "%s, %s of WAL", words_upstream_lag(a, u), words_bytes(b, u->behind_bytes));
+	field(to, "last heard", "%s%s", words_when(at, s->heard_wall_us),
+	      s->connected && !s->extended ? " (a plain server: it tells no times)" : "");
+	field(to, "received", "%s in %" PRIu64 " streams, %" PRIu64 " broke", words_bytes(a, s->received_bytes),
+	      s->connects, s->errors);
+	field(to, "applied", "%" PRIu64 " transactions", s->transactions);
+	field(to, "content", "%" PRIu64 " times, %" PRIu64 " of them what differs; %" PRIu64 " pages written",
+	      s->contents, s->differing, s->pages_written);
+	if (s->local_writers)
+		field(to, "local writers", "%" PRIu64 " times somebody wrote here, and it was repaired",
+		      s->local_writers);
+}
+
 static void whole_db(struct show *s, const struct managed *m, const struct status_db *db, bool *trouble)
 {
 	struct dyn *to = s->to;
@@ -179,6 +211,11 @@ static void whole_db(struct show *s, const struct managed *m, const struct statu
 	      (double)db->checkpoints.longest_hold_us / 1000);
 	field(to, "generations", "%" PRIu64 " begun, %" PRIu64 " gaps", db->generations_begun, db->gaps);
 	*trouble = words_db_needs(db);
+	struct status_upstream up;
+	if (status_of_upstream(m, s->now, &up)) {
+		*trouble = *trouble || words_upstream_needs(&up);
+		whole_upstream(to, &up);
+	}
 	for (size_t i = 0; i < db->replicas_n; i++) {
 		struct status_replica r;
 		status_of_replica(&m->ships[i], s->now, &r);
@@ -272,6 +309,42 @@ static void json_checkpoints(struct json *j, const struct relay_counts *c)
 	json_end(j);
 }
 
+static void json_upstream(struct json *j, const struct status_upstream *u)
+{
+	const struct upstream_seen *s = &u->seen;
+	json_object(j, "upstream");
+	json_string(j, "url", u->url);
+	json_string(j, "path", u->path);
+	json_string(j, "state", u->state);
+	json_when(j, "state_since", s->since_wall_us);
+	json_text(j, "reason", s->reason);
+	json_bool(j, "connected", s->connected);
+	json_bool(j, "extended", s->extended);
+	if (s->known)
+		json_position(j, "position", &s->generation, s->applied);
+	else
+		json_null(j, "position");
+	if (u->lag_us < 0)
+		json_null(j, "lag_seconds");
+	else
+		json_seconds(j, "lag_seconds", u->lag_us);
+	json_uint(j, "behind_bytes", u->behind_bytes);
+	json_when(j, "last_heard_at", s->heard_wall_us);
+	json_when(j, "last_applied_at", s->applied_wall_us);
+	json_uint(j, "received_bytes", s->received_bytes);
+	json_uint(j, "transactions", s->transactions);
+	json_uint(j, "streams", s->connects);
+	json_uint(j, "errors", s->errors);
+	json_uint(j, "contents", s->contents);
+	json_uint(j, "contents_differing", s->differing);
+	json_uint(j, "content_pages_written", s->pages_written);
+	json_uint(j, "copy_bytes", s->copy_bytes);
+	json_uint(j, "copy_total_bytes", s->copy_total_bytes);
+	json_uint(j, "wal_bytes", s->wal_bytes);
+	json_uint(j, "local_writers", s->local_writers);
+	json_end(j);
+}
+
 static void json_db(struct show *s, const struct managed *m, const struct status_db *db, bool *trouble)
 {
 	struct json *j = &s->j;
@@ -299,8 +372,15 @@ static void json_db(struct show *s, const struct managed *m, const struct status
 	json_checkpoints(j, &db->checkpoints);
 	json_uint(j, "generations_begun", db->generations_begun);
 	json_uint(j, "gaps", db->gaps);
-	json_array(j, "replicas");
 	*trouble = words_db_needs(db);
+	struct status_upstream up;
+	if (status_of_upstream(m, s->now, &up)) {
+		*trouble = *trouble || words_upstream_needs(&up);
+		json_upstream(j, &up);
+	} else {
+		json_null(j, "upstream");
+	}
+	json_array(j, "replicas");
 	for (size_t i = 0; i < db->replicas_n; i++) {
 		struct status_replica r;
 		status_of_replica(&m->ships[i], s->now, &r);

@@ -187,6 +187,12 @@ void managed_saw_lag(struct managed *m)
 {
 	struct status_now now = status_now();
 	int64_t lag_us = age_us(oldest_of_all(m), now.wall_us);
+	if (m->up) {
+		struct upstream_seen seen;
+		upstream_look(m->up, &seen);
+		int64_t of_copy_us = upstream_lag_us(&seen, now.wall_us);
+		lag_us = of_copy_us > lag_us ? of_copy_us : lag_us;
+	}
 	lag_note(&m->lag, now.mono_us, lag_us ? now.mono_us - lag_us : 0);
 }
 
@@ -301,4 +307,19 @@ void status_of_replica(const struct shipper *s, struct status_now now, struct st
 		ret->behind_bytes += g->end - g->at.offset;
 		ret->behind_segments++;
 	}
+}
+
+bool status_of_upstream(const struct managed *m, struct status_now now, struct status_upstream *ret)
+{
+	if (!m->up)
+		return false;
+	ret->path = conf_upstream_path(m->conf);
+	url_shown(ret->url, m->conf->upstream_url);
+	upstream_look(m->up, &ret->seen);
+	const struct upstream_seen *s = &ret->seen;
+	ret->state = upstream_state_name(s->state);
+	ret->lag_us = upstream_lag_us(s, now.wall_us);
+	bool behind = s->known && s->applied.index == s->primary.index && s->applied.offset < s->primary.offset;
+	ret->behind_bytes = behind ? s->primary.offset - s->applied.offset : 0;
+	return true;
 }

@@ -16,7 +16,9 @@
 #ifndef WB_DAEMON_STATUS_H
 #define WB_DAEMON_STATUS_H
 
+#include "conf/url.h"
 #include "daemon/parts.h"
+#include "daemon/upstream.h"
 
 struct status_now {
 	int64_t mono_us, wall_us;
@@ -87,5 +89,17 @@ struct status_replica {
 	struct ship_validation validation;
 };
 void status_of_replica(const struct shipper *s, struct status_now now, struct status_replica *ret);
+
+/* What a followed database follows. */
+struct status_upstream {
+	char url[URL_BYTES]; /* without passwords */
+	const char *path;    /* of the database there */
+	const char *state;   /* name of seen.state */
+	struct upstream_seen seen;
+	int64_t lag_us;	       /* age of what readers see (upstream_lag_us); -1: nothing is here yet */
+	uint64_t behind_bytes; /* of WAL that the primary has sent, in this index, and readers do not see */
+};
+/* false: it follows nobody. */
+bool status_of_upstream(const struct managed *m, struct status_now now, struct status_upstream *ret);
 
 #endif

@@ -96,3 +96,28 @@ const char *words_replica(char buf[WORDS_BYTES], const struct status_db *db, con
 		return "snapshot is due";
 	return r->lag_us ? "behind" : "ok";
 }
+
+bool words_upstream_needs(const struct status_upstream *u)
+{
+	const struct upstream_seen *s = &u->seen;
+	return s->state == UPSTREAM_REFUSED || s->state == UPSTREAM_WAITING ||
+	       (s->state == UPSTREAM_CONNECTING && *s->reason);
+}
+
+const char *words_upstream(const struct status_upstream *u)
+{
+	if (u->seen.state == UPSTREAM_REFUSED)
+		return "refused";
+	if (words_upstream_needs(u))
+		return u->seen.state == UPSTREAM_WAITING ? "a reader is in the way" : "not reached";
+	if (u->seen.state == UPSTREAM_COPYING)
+		return u->seen.known ? "content changes" : "first copy";
+	if (!u->seen.known)
+		return "not reached yet";
+	return u->lag_us ? "behind" : "ok";
+}
+
+const char *words_upstream_lag(char buf[WORDS_BYTES], const struct status_upstream *u)
+{
+	return u->lag_us < 0 ? "-" : words_age(buf, u->lag_us);
+}

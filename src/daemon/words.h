@@ -21,8 +21,12 @@ const char *words_lag(char buf[WORDS_BYTES], const struct status_db *db, const s
 /* How a replica is: "ok", or what keeps it from being fine, in a word or two. */
 const char *words_replica(char buf[WORDS_BYTES], const struct status_db *db, const struct status_replica *r);
 
+const char *words_upstream(const struct status_upstream *u);
+const char *words_upstream_lag(char buf[WORDS_BYTES], const struct status_upstream *u);
+
 /* Somebody is needed. */
 bool words_db_needs(const struct status_db *db);
 bool words_replica_needs(const struct status_replica *r);
+bool words_upstream_needs(const struct status_upstream *u);
 
 #endif
