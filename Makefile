@@ -10,6 +10,7 @@
 #   make test           all tests (TORTURE_SECS=20, TESTS="test/e2e/10-byhand.t")
 #   make bench          benchmarks against the named references (BENCH=quick: two minutes)
 #   make torture        real writers, kill -9, restores (SECS=60, SEED=n)
+#   make torture-live   a primary, followers, their readers; kill -9, cuts (SECS=60, SEED=n)
 #   make asan ubsan tsan          tests under a sanitizer         make clang    build with clang, -Werror
 #   make fuzz           every fuzz target (SECS=10)               make model    check the model of the relay
 #   make fmt fmt-check lint       format, import directions, sources that the build does not know
@@ -39,7 +40,7 @@ SANITIZED = $(COMMON) -Doptimization=1
 NEED = @scripts/install-deps
 BUILD = @scripts/build
 
-.PHONY: all demo test bench torture asan ubsan tsan clang faults fuzz model docs fmt fmt-check lint lint-imports \
+.PHONY: all demo test bench torture torture-live asan ubsan tsan clang faults fuzz model docs fmt fmt-check lint lint-imports \
 	install uninstall deb strip clean
 
 all:
@@ -64,6 +65,11 @@ torture:
 	$(NEED) test
 	$(BUILD) build $(OPTIONS)
 	@scripts/torture.sh build "$(or $(SECS),60)" $(SEED)
+
+torture-live:
+	$(NEED) test
+	$(BUILD) build $(OPTIONS)
+	@python3 test/live/torture.py -secs "$(or $(SECS),60)" $(if $(SEED),-seed $(SEED)) build
 
 # The test build whose file-changing system calls can fail or stop the process: used by the crash tests.
 faults:
