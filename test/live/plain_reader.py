@@ -5,7 +5,8 @@
     plain_reader.py [options] URL PATH OUT      PATH of the database on the primary at URL, into the file OUT
     plain_reader.py [options] -file STREAM OUT  a captured body, to its end
 
-    -resume GENERATION/INDEX   (hexadecimal) what OUT has already; the server may go on from there
+    -resume POSITION           what OUT has already: GENERATION/INDEX or GENERATION/INDEX:OFFSET (the offset is not
+                               sent, but what comes must lead beyond it in one step: else old pages would be seen again)
     -until POSITION            ends when everything before it is in OUT (GENERATION/INDEX:OFFSET)
     -most N                    ends after N records
     -seconds S                 longest time in all (60), and for each wait
@@ -36,6 +37,7 @@ class Copy:
         self.generation = self.index = None
         self.wal = None
         self.pending = {}  # pages of a transaction whose commit has not come
+        self.had = 0  # offset in the index from whose beginning it goes on
         self.commits = self.snapshots = self.segments = 0
 
     def end(self):
@@ -51,6 +53,7 @@ class Copy:
         os.pwrite(self.fd, payload, 0)
         self.page_size = page_size
         self.generation, self.index, self.wal, self.pending = r.generation, r.index, None, {}
+        self.had = 0
         self.snapshots += 1
 
     def segment(self, r, payload):
@@ -70,6 +73,9 @@ class Copy:
             self.pending[number] = page
             if size:
                 self.commit(size)
+        if r.offset == 0 and self.wal.end < self.had:
+            raise Broken(f"the first segment ends at {self.wal.end}, and {self.had} was here already")
+        self.had = 0
         self.segments += 1
 
     def commit(self, size):
@@ -101,6 +107,7 @@ def connect(o, copy):
     resume = {}
     if copy.generation is not None:
         resume = {"generation": f"{copy.generation:016x}", "index": f"{copy.index:016x}"}
+        copy.had = max(copy.had, copy.end())
     context = None
     if o.ca:
         import ssl
@@ -145,7 +152,7 @@ def where(copy):
 def options():
     p = argparse.ArgumentParser(prefix_chars="-", allow_abbrev=False)
     p.add_argument("-file")
-    p.add_argument("-resume", type=lambda t: [int(v, 16) for v in t.split("/")])
+    p.add_argument("-resume", type=lambda t: wire.position(t if ":" in t else t + ":0"))
     p.add_argument("-until", type=wire.position)
     p.add_argument("-most", type=int)
     p.add_argument("-seconds", type=float, default=60)
@@ -165,7 +172,7 @@ def main():
     o = options()
     copy = Copy(o.rest[-1])
     if o.resume:
-        copy.generation, copy.index = o.resume
+        copy.generation, copy.index, copy.had = o.resume
     deadline = time.monotonic() + o.seconds
     status = 0
     while True:

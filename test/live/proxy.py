@@ -128,10 +128,9 @@ class Proxy:
         with self.lock:
             self.open -= {client, server}
         for s in (client, server):
-            # A shutdown first: it wakes the other thread, which a close alone does not.
+            # A shutdown first: it wakes the other thread, which a close alone does not. That of reading sends nothing.
             try:
-                if not hard:
-                    s.shutdown(socket.SHUT_RDWR)
+                s.shutdown(socket.SHUT_RD if hard else socket.SHUT_RDWR)
             except OSError:
                 pass
             if hard:
