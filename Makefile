@@ -12,7 +12,7 @@
 #   make torture        real writers, kill -9, restores (SECS=60, SEED=n)
 #   make torture-live   a primary, followers, their readers; kill -9, cuts (SECS=60, SEED=n)
 #   make asan ubsan tsan          tests under a sanitizer         make clang    build with clang, -Werror
-#   make fuzz           every fuzz target (SECS=10)               make model    check the model of the relay
+#   make fuzz           every fuzz target (SECS=10)               make model    check the models (model/)
 #   make fmt fmt-check lint       format, import directions, sources that the build does not know
 #   make install uninstall        PREFIX=/usr/local, DESTDIR=     make strip    the size that is installed
 #   make deb            a Debian package in build/deb, seen by lintian

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Checks the model of the relay: every configuration must hold, every mutant must be found by the invariant
-# that it is meant to break.  Each run is exhaustive: one that hits a limit counts as failed.
+# Checks the models: every configuration must hold, every mutant must be found by the invariant that it is
+# meant to break.  Each run is exhaustive: one that hits a limit counts as failed.
 #
 #   check.sh                all runs, two at a time (-j N for another number)
 #   check.sh NAME ...       only these
@@ -14,9 +14,10 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cc=${CC:-cc}
 mem_mb=1900	# for each run
 
-# name | what must come out: "holds", or the invariant that is broken | symbols
+# name | what must come out: "holds", or the invariant that is broken | symbols; a line alone names the model
 runs() {
-  sed -e '/^$/d' -e 's/ *| */|/g' <<'END'
+  awk '/^$/ {next} !/\|/ {model = $1; next} {gsub(/ *\| */, "|"); print $0 "|" model}' <<'END'
+relay
 together                  | holds                | WITH_READER WITH_STEP4 WITH_FORCED WITH_WALK WITH_SNAPSHOT
 long                      | holds                | COMMITS=4 WITH_STEP4 WITH_FORCED WITH_WALK
 stop                      | holds                | WITH_STOP
@@ -45,11 +46,66 @@ M_NO_CHECKSUM             | HISTORY_IS_OURS      | WITH_STOP
 M_NO_GAP_AT_START         | CHAIN_FOLLOWS        | WITH_STOP
 M_SALTS_OF_EMPTY_INDEX    | CHAIN_FOLLOWS        | WITH_OLD_CHAIN
 M_SNAPSHOT_THROUGH_ROUND  | SNAPSHOT_IS_EXACT    | WITH_READER WITH_SNAPSHOT
+
+content
+content                   | holds                | COMMITS=4 WITH_LOSS WITH_HASHES
+plain                     | holds                | COMMITS=3 WITH_LOSS WITH_PLAIN
+
+M_COMPLETE_EARLY          | COMMITTED_STATE      | COMMITS=3
+M_COMPLETE_OLD            | COMMITTED_STATE      | COMMITS=3
+M_COMPLETE_AS_IS          | COMMITTED_STATE      | COMMITS=3
+M_MIDDLE                  | COMMITTED_STATE      | COMMITS=3
+M_SHOWN_AT_END            | COMMITTED_STATE      | COMMITS=3
+M_WINDOW                  | COMMITTED_STATE      | COMMITS=3
+M_RESUME_DROPPED          | COMMITTED_STATE      | COMMITS=3
+M_SILENT                  | QUIET_IS_EQUAL       | COMMITS=3
+M_OVER_GENERATION         | COMMITTED_STATE      | COMMITS=3 WITH_LOSS
+M_HASH_EARLY              | COMMITTED_STATE      | COMMITS=3 WITH_HASHES
+M_HASH_DROPPED            | COMMITTED_STATE      | COMMITS=3 WITH_HASHES
+M_PLAIN_NAME              | COMMITTED_STATE      | COMMITS=3 WITH_PLAIN
+M_PLAIN_SPLIT             | COMMITTED_STATE      | COMMITS=3 WITH_PLAIN
+M_PLAIN_FUZZY             | COMMITTED_STATE      | COMMITS=3 WITH_PLAIN
+
+chain
+chain                     | holds                | COMMITS=4
+
+M_CHAIN_FILE              | COMMITTED_STATE      | COMMITS=3
+M_CHAIN_OVER_CONTENT      | COMMITTED_STATE      | COMMITS=3
+M_CHAIN_OF_SPOOL          | COMMITTED_STATE      | COMMITS=3
+M_CHAIN_HOLE              | COMMITTED_STATE      | COMMITS=3
+
+follower
+one_kill                  | holds                | COMMITS=3 KILLS=1
+two_kills                 | holds                | COMMITS=2 KILLS=2
+
+M_MATCH_BY_LENGTH         | POSITION_IS_DATA     | COMMITS=3 KILLS=1
+M_EMPTY_LOG               | POSITION_IS_DATA     | COMMITS=3 KILLS=1
+M_CHANGE_COUNTS           | POSITION_IS_DATA     | COMMITS=3 KILLS=1
+M_RECORD_WITHOUT_BEFORE   | KILL_IS_NO_LOSS      | COMMITS=3 KILLS=1
+M_RECORD_LATE             | KILL_IS_NO_LOSS      | COMMITS=3 KILLS=1
+M_TWO_STEPS               | COMMITTED_STATE      | COMMITS=3 KILLS=1
+
+lineage
+promoted                  | holds                | COMMITS=3 SWITCHES=1
+sent_around               | holds                | COMMITS=2 SWITCHES=2
+told_any                  | holds                | COMMITS=2 SWITCHES=1 WITH_ANY
+
+M_LENGTH_ONLY             | LINE_GOES_ON         | COMMITS=3 SWITCHES=1
+M_NO_LINEAGE              | LINE_GOES_ON         | COMMITS=3 SWITCHES=1
+M_LINEAGE_LATE            | LINE_GOES_ON         | COMMITS=3 SWITCHES=1
+M_LINEAGE_ONCE            | LINE_GOES_ON         | COMMITS=2 SWITCHES=1 WITH_ANY
+M_RESUME_UNPROVEN         | PREFIX               | COMMITS=3 SWITCHES=1
+M_CHAIN_BEHIND            | NEVER_BACK           | COMMITS=3 SWITCHES=1
+M_SAME_GENERATION         | NEVER_BACK           | COMMITS=3 SWITCHES=1
+M_PROMOTE_WITHOUT_LINE    | ONE_WRITER           | COMMITS=3 SWITCHES=1
 END
 }
 
 # The name of the invariant that an assertion of pan's output stands for.
 invariant() {
+  local named
+  named=$(grep -oE '\|\|[A-Z_]+\)' <<<"$1" | tr -d '|)' || true)
+  [[ -z $named ]] || { echo "$named"; return; }
   case $1 in
     *'captured==committed'*) echo RESTART_WAS_CAPTURED ;;
     *'captured<=committed'*) echo NOTHING_UNCOMMITTED ;;
@@ -64,21 +120,21 @@ invariant() {
 
 # Makes the verifier of one row in the current directory; further arguments are for the compiler.
 build() {
-  local name=$1 symbols=$2 s
-  shift 2
+  local name=$1 symbols=$2 model=$3 s
+  shift 3
   [[ $name == M_* ]] && symbols+=" $name"
   defines=()
   for s in $symbols; do defines+=("-D$s"); done
-  spin -a "${defines[@]}" "$here/relay.pml" >spin.log 2>&1 || { cat spin.log; return 1; }
+  spin -a "${defines[@]}" "$here/$model.pml" >spin.log 2>&1 || { cat spin.log; return 1; }
   "$cc" -O2 -w -DSAFETY -DCOLLAPSE -DMEMLIM=$mem_mb "$@" -o pan pan.c
 }
 
 one() {
-  local name expected symbols found verdict label
-  IFS='|' read -r name expected symbols <<<"$1"
+  local name expected symbols model found verdict label
+  IFS='|' read -r name expected symbols model <<<"$1"
   mkdir -p "$work/$BASHPID"
   cd "$work/$BASHPID"
-  build "$name" "$symbols" || { echo "FAILED $name does not build" | tee -a "$work/bad"; return 0; }
+  build "$name" "$symbols" "$model" || { echo "FAILED $name does not build" | tee -a "$work/bad"; return 0; }
   ./pan -m100000 -w24 >out 2>err || true
   if grep -q 'errors: 0$' out && ! grep -Eq 'not completed|out of memory|depth too small' out err; then
     found=holds
@@ -97,14 +153,14 @@ one() {
 }
 
 trail() {
-  local name expected symbols
-  IFS='|' read -r name expected symbols <<<"$(runs | grep -m1 "^$1|" || true)"
+  local name expected symbols model
+  IFS='|' read -r name expected symbols model <<<"$(runs | grep -m1 "^$1|" || true)"
   [[ -n $name ]] || { echo "check.sh: no run named $1" >&2; return 2; }
   cd "$work"
-  build "$name" "$symbols" -DBFS
+  build "$name" "$symbols" "$model" -DBFS
   ./pan -w24 >out
   grep '^pan:' out || { echo "$name: no violation"; return 0; }
-  spin -k relay.pml.trail -t -p -g "${defines[@]}" "$here/relay.pml"
+  spin -k "$model.pml.trail" -t -p -g "${defines[@]}" "$here/$model.pml"
 }
 
 if [[ ${1-} == --one ]]; then
