@@ -9,6 +9,7 @@
  * Failure modes: no database header; no memory. */
 #include "core/pagehash.h"
 
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
@@ -21,7 +22,7 @@ void page_hashes_free(struct page_hashes *h)
 {
 	free(h->v);
 	free(h->carry);
-	*h = (struct page_hashes){ 0 };
+	*h = (struct page_hashes){ .limit = h->limit };
 }
 
 uint64_t page_hash(const uint8_t *page, uint32_t page_bytes)
@@ -44,8 +45,20 @@ static int reserve(struct page_hashes *h, size_t pages, struct err *e)
 	return 0;
 }
 
+size_t page_hashes_pages(const struct page_hashes *h)
+{
+	return h->n + h->beyond;
+}
+
+static bool past_limit(const struct page_hashes *h, size_t pages)
+{
+	return h->limit > 0 && pages > h->limit;
+}
+
 int page_hashes_resize(struct page_hashes *h, size_t pages, struct err *e)
 {
+	h->beyond = past_limit(h, pages) ? pages - h->limit : 0;
+	pages -= h->beyond;
 	static uint8_t zeros[PAGE_BYTES_MAX]; /* not const, which would be 64 KiB in the program file */
 	if (reserve(h, pages, e) < 0)
 		return -1;
@@ -58,8 +71,10 @@ int page_hashes_resize(struct page_hashes *h, size_t pages, struct err *e)
 
 int page_hashes_put(struct page_hashes *h, uint32_t pgno, const uint8_t *page, struct err *e)
 {
-	if (pgno > h->n && page_hashes_resize(h, pgno, e) < 0)
+	if (pgno > page_hashes_pages(h) && page_hashes_resize(h, pgno, e) < 0)
 		return -1;
+	if (past_limit(h, pgno))
+		return 0;
 	h->v[pgno - 1] = page_hash(page, h->page_bytes);
 	return 0;
 }
@@ -89,6 +104,10 @@ static int learn_page_size(struct page_hashes *h, struct err *e)
 
 static int append(struct page_hashes *h, const uint8_t *page, struct err *e)
 {
+	if (past_limit(h, h->n + 1)) {
+		h->beyond++;
+		return 0;
+	}
 	if (reserve(h, h->n + 1, e) < 0)
 		return -1;
 	h->v[h->n++] = page_hash(page, h->page_bytes);
@@ -125,7 +144,8 @@ int page_hashes_end(struct page_hashes *h, struct err *e)
 
 size_t page_hashes_differ(const struct page_hashes *a, const struct page_hashes *b, uint32_t *ret_first)
 {
-	size_t most = a->n > b->n ? a->n : b->n, both = a->n < b->n ? a->n : b->n, n = 0;
+	size_t a_n = page_hashes_pages(a), b_n = page_hashes_pages(b), most = a_n > b_n ? a_n : b_n, n = 0;
+	size_t both = a->n < b->n ? a->n : b->n;
 	*ret_first = 0;
 	for (size_t i = 0; i < most; i++) {
 		if (i < both && a->page_bytes == b->page_bytes && a->v[i] == b->v[i])

@@ -17,11 +17,14 @@ struct page_hashes {
 	uint32_t page_bytes; /* 0: not known yet, then n is 0 */
 	uint64_t *v;	     /* of page 1 at v[0]; owned */
 	size_t n, cap;	     /* pages */
-	uint8_t *carry;	     /* of page_hashes_add: the part of a page that has not come whole */
+	size_t limit; /* of n, before anything is added; 0: none. Page numbers come from the WAL of a replica */
+	size_t beyond; /* so many pages follow, whose hashes are not kept: there is nothing to compare them with
+			*/
+	uint8_t *carry; /* of page_hashes_add: the part of a page that has not come whole */
 	size_t carry_n;
 };
 
-void page_hashes_free(struct page_hashes *h); /* ends as an empty one */
+void page_hashes_free(struct page_hashes *h); /* ends as an empty one; the limit stays */
 uint64_t page_hash(const uint8_t *page, uint32_t page_bytes);
 
 /* The bytes of a database file in order, in pieces of any size. The page size is taken from its header, unless
@@ -33,6 +36,8 @@ int page_hashes_end(struct page_hashes *h, struct err *e);
 
 /* One page, by number from 1; pages that are skipped count as zeros. page_bytes must be set. */
 int page_hashes_put(struct page_hashes *h, uint32_t pgno, const uint8_t *page, struct err *e);
+/* Those that are kept, and those beyond the limit. */
+size_t page_hashes_pages(const struct page_hashes *h);
 /* The database has this many pages: the rest is cut off, or counts as zeros. */
 int page_hashes_resize(struct page_hashes *h, size_t pages, struct err *e);
 

@@ -144,6 +144,7 @@ static int run_drill(struct drill *d, const struct snapshot *s, struct err *e)
 void validate_replica(struct drill *d, const struct snapshot *s)
 {
 	d->drilled = true;
+	d->replica.limit = d->database.n;
 	if (run_drill(d, s, &d->e) < 0)
 		return;
 	d->compared = true;

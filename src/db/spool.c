@@ -24,6 +24,8 @@
 #include "base/log.h"
 #include "base/sys.h"
 
+enum { PIECE_BYTES = 256 << 10 };
+
 void spool_segment_free(struct spool_segment *s)
 {
 	if (!s)
@@ -272,18 +274,22 @@ static uint32_t guess_page_bytes(const struct load *l)
 	return 0;
 }
 
-static int read_segment(const char *path, struct load *l, struct dyn *buf, struct err *e)
+static int read_segment(const char *path, struct load *l, uint8_t *piece, struct err *e)
 {
-	buf->len = 0;
-	if (file_read_all(path, buf, e) < 0)
-		return -1;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return err_sys(e, errno, "%s: cannot open", path);
 	struct segment_reader *r = segment_reader_new(load_plain, l);
-	if (!r)
-		return err_set(e, ERR_FAIL, "no memory");
-	int rc = segment_read(r, (struct span){ buf->p, buf->len }, e);
+	int rc = r ? 0 : err_set(e, ERR_FAIL, "no memory");
+	ssize_t n = 1;
+	for (off_t at = 0; rc == 0 && n > 0; at += n) {
+		n = file_pread_full(fd, path, piece, PIECE_BYTES, at, e);
+		rc = n < 0 ? -1 : segment_read(r, (struct span){ piece, (size_t)n }, e);
+	}
 	if (rc == 0)
 		rc = segment_read_end(r, e);
 	segment_reader_free(r);
+	close(fd);
 	return rc;
 }
 
@@ -359,7 +365,7 @@ static int commits_of(struct spool_segment *seg, const struct times_kept *kept, 
 
 /* One name becomes a segment; -1 with *e when it is damaged or does not continue what was before. */
 static int load_one(struct spool *s, const struct generation *g, const struct name *n, struct load *l,
-		    const struct spool_segment *before, const struct times_kept *kept, struct dyn *buf,
+		    const struct spool_segment *before, const struct times_kept *kept, uint8_t *piece,
 		    struct spool_segment **ret, struct err *e)
 {
 	char path[PATH_BYTES];
@@ -371,7 +377,7 @@ static int load_one(struct spool *s, const struct generation *g, const struct na
 	if (before && !(n->at.index == before->at.index && n->at.offset == before->end) &&
 	    !(n->at.index == before->at.index + 1 && n->at.offset == 0))
 		return err_set(e, ERR_DAMAGED, "%s: does not continue the segment before", path);
-	if (read_segment(path, l, buf, e) < 0)
+	if (read_segment(path, l, piece, e) < 0)
 		return err_wrap(e, "%s", path);
 	bool guess = !l->page_bytes && l->start >= WAL_HEADER_BYTES && l->plain > 0;
 	if (guess)
@@ -419,20 +425,22 @@ int spool_load(struct spool *s, const struct generation *g, struct spool_segment
 		return -1;
 	enum { HEAD_BYTES = 2 * WAL_FRAME_HEADER_BYTES + PAGE_BYTES_MAX };
 	struct load l = { .head = DYN_INIT(HEAD_BYTES), .page_bytes = tail->page_bytes, .chain = *tail };
-	struct dyn buf = DYN_INIT((size_t)1 << 31);
+	uint8_t *piece = malloc(PIECE_BYTES);
 	struct spool_segment *first = NULL, **end = &first, *before = NULL;
 	bool dropping = false;
 	int rc = 0;
 	char dir[PATH_BYTES];
 	struct times_kept kept = { 0 };
 	generation_dir(s, g, dir);
-	for (size_t i = 0; i < n; i++) {
+	if (!piece)
+		rc = err_set(e, ERR_FAIL, "no memory");
+	for (size_t i = 0; piece && i < n; i++) {
 		struct err why;
 		if (i == 0 || names[i].at.index != names[i - 1].at.index) {
 			times_kept_free(&kept);
 			times_read(dir, names[i].at.index, &kept);
 		}
-		if (!dropping && load_one(s, g, &names[i], &l, before, &kept, &buf, end, &why) == 0) {
+		if (!dropping && load_one(s, g, &names[i], &l, before, &kept, piece, end, &why) == 0) {
 			s->bytes += names[i].stored_bytes;
 			before = *end;
 			end = &before->next;
@@ -456,7 +464,7 @@ int spool_load(struct spool *s, const struct generation *g, struct spool_segment
 		*tail = l.chain;
 	free(names);
 	times_kept_free(&kept);
-	dyn_free(&buf);
+	free(piece);
 	dyn_free(&l.head);
 	*ret = first;
 	return rc;

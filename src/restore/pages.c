@@ -170,7 +170,7 @@ static int hashes_flush(struct pages *p, struct err *e)
 	for (uint32_t slot = 0; slot < p->n; slot++)
 		if (p->pgno[slot] != 0 && page_hashes_put(p->hashes, p->pgno[slot], slot_at(p, slot), e) < 0)
 			return -1;
-	p->file_bytes = page_end(p->page_bytes, (uint32_t)p->hashes->n);
+	p->file_bytes = page_end(p->page_bytes, (uint32_t)page_hashes_pages(p->hashes));
 	p->n = 0;
 	memset(p->hash, 0, p->hash_n * sizeof *p->hash);
 	return 0;

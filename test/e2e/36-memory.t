@@ -41,15 +41,18 @@ come_and_go() { # another $N, for a moment; $1 keeps the names of each time apar
 entered() { [ "$(grep -c 'msg="new generation" db=.*/new-' "$T/many.log")" -ge $(($1 * N)) ]; }
 left() { [ "$(grep -c 'msg="database is let go" db=.*/new-' "$T/many.log")" -ge $(($1 * N)) ]; }
 
-rest() { # what it holds once it has rested, in KiB
+# What it holds once it has rested, in KiB. A database that rests gives freed memory back (one that leaves does not, so
+# there is a burst before each look); it rests 2 s after its last commit.
+rest() {
+  burst
   sleep 3
   awk '/VmRSS/ { print $2 }' "/proc/$PID/status"
 }
 
-for b in 1 2; do burst; done
+burst
 come_and_go 1
 second=$(rest)
-for b in 3 4 5 6 7 8 9 10; do burst; done
+for b in 3 4 5 6 7 8 9; do burst; done
 for g in 2 3 4; do come_and_go "$g" || break; done
 tenth=$(rest)
 is "$g" 4 "databases come and go"
@@ -58,7 +61,7 @@ note "resident after burst 2: $second KiB, after burst 10: $tenth KiB ($N databa
 case $WALBROOK_BUILD in
 *-asan | *-ubsan | *-tsan) skipped 1 "a sanitizer keeps memory that was freed" ;;
 *)
-  [ "$tenth" -lt $((second + 3072 + second / 5)) ]
+  [ "$tenth" -lt $((second + 1024)) ]
   ok $? "the memory does not grow"
   ;;
 esac

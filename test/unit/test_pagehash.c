@@ -78,6 +78,21 @@ static void test_changes(void **state)
 	assert_int_equal(first, 42);
 	b.page_bytes = 512;
 	assert_int_equal(page_hashes_differ(&a, &b, &first), PAGES);
+	page_hashes_free(&b);
+	/* What goes beyond what it is compared with is counted, not kept: a page number is a number from
+	 * outside. */
+	db[41 * PAGE + 3] ^= 1;
+	b = (struct page_hashes){ .limit = PAGES };
+	assert_int_equal(page_hashes_add(&b, (struct span){ db, sizeof db }, &e), 0);
+	assert_int_equal(page_hashes_put(&b, UINT32_MAX - 1, db, &e), 0);
+	assert_int_equal(b.n, PAGES);
+	assert_true(b.cap < 4 * PAGES + 256);
+	assert_int_equal(page_hashes_pages(&b), UINT32_MAX - 1);
+	assert_int_equal(page_hashes_resize(&b, PAGES + 2, &e), 0);
+	assert_int_equal(page_hashes_differ(&a, &b, &first), 2);
+	assert_int_equal(first, PAGES + 1);
+	assert_int_equal(page_hashes_resize(&b, PAGES, &e), 0);
+	assert_int_equal(page_hashes_differ(&a, &b, &first), 0);
 	page_hashes_free(&a);
 	page_hashes_free(&b);
 }
