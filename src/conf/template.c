@@ -3,14 +3,15 @@
  * Entries of dbs that stand for many databases: `path` with `*`, `?` or `[`, or `dir`.
  *
  *   1. conf_db_resolve() finds out which kind an entry is. Of a path it splits what is fixed (`dir`) from what
- * is a pattern; a backslash before one of those characters makes it an ordinary one
+ * is a pattern; a backslash before one of those characters makes it an ordinary one, and so does a file of just
+ * that name: for Litestream 0.3 they are ordinary
  *   2. conf_db_matches() compares a path with the pattern, conf_db_descends() a directory
  *   3. conf_db_instance() copies the entry for one database. Its path below `dir` goes behind the path of every
  *      replica and behind meta-path, so that no two databases of an entry share a place
  *
  * Failure modes: both kinds in one entry, keys that belong to the other kind; a path that is not below `dir`,
  * that does not fit, or that would leave the directory by `..` or a control character is refused as a database,
- * so a file name can never choose a place elsewhere. Pure. */
+ * so a file name can never choose a place elsewhere. No I/O but that look for a file. */
 #include "conf/conf.h"
 
 #include <errno.h>
@@ -18,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "conf/options.h"
@@ -68,6 +70,8 @@ static int split_path(struct conf_db *db, struct err *e)
 		unescape(db->path);
 		return 0;
 	}
+	if (access(db->path, F_OK) == 0)
+		return 0;
 	size_t slash = (size_t)(wild - db->path);
 	while (slash > 0 && db->path[slash - 1] != '/')
 		slash--;

@@ -221,6 +221,29 @@ is "$rc" 3 "and answers with the fault of a file that is not valid" || note "$ou
 stop "$two"
 is "$rc" 0 "and it ends well"
 
+note "a name that looks like a pattern"
+mkdir "$T/odd"
+wal_db "$T/odd/a[1].db"
+wal_db "$T/odd/a1.db"
+printf 'dbs:\n  - path: %s\n    replicas: [{ path: %s }]\n' "$T/odd/a[1].db" "$T/r/odd" >"$T/odd.yml"
+run walbrook config -config "$T/odd.yml"
+is "$rc:$(grep -c 'pattern' <<<"$out")" 0:0 "a file of just this name is meant" || note "$out"
+start odd replicate -config "$T/odd.yml"
+odd=$PID
+has_generation() { [ -d "$T/r/odd/generations" ]; }
+wait_for 20 has_generation
+ok $? "it is replicated to the place as it stands"
+stop "$odd"
+is "$(ls "$T/r/odd")" generations "and nothing else is"
+rm "$T/odd/a[1].db"*
+run walbrook config -config "$T/odd.yml"
+printf '%s\n' "$out" >"$T/odd2.yml"
+start odd replicate -config "$T/odd.yml"
+odd=$PID
+wait_for 20 test -d "$T/r/odd/a1.db/generations"
+ok $? "without it, it is a pattern"
+stop "$odd"
+
 note "from the command line"
 start three replicate "$d/a.db" "file://$T/r/three"
 three=$PID
