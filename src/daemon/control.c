@@ -8,9 +8,10 @@
  * Who may ask: the socket has mode 0600, and whoever connects must be the daemon's own user or root.
  *
  * Failure modes: the file of a daemon that was killed (replaced; a lock on the directory keeps two that start
- * at the same time apart); a living one (left alone); a client that says nothing, never ends its line, or does
- * not take its answer (ended after CLIENT_US without progress); too many at once (told so); no descriptors
- * (looked at again in a while). */
+ * at the same time apart); a living one (left alone; at a usual place, which nobody chose, it is tried again
+ * until that one has ended); a client that says nothing, never ends its line, or does not take its answer
+ * (ended after CLIENT_US without progress); too many at once (told so); no descriptors (looked at again in a
+ * while). */
 #include "daemon/control.h"
 
 #include <errno.h>
@@ -39,6 +40,7 @@ enum {
 	ANSWER_MAX_BYTES = 256 << 20,
 	ACCEPT_AGAIN_US = 1000000,
 	PROMOTE_LOOK_US = 10000,
+	OPEN_AGAIN_US = 10000000,
 	LOCK_TRIES = 40,
 	LOCK_WAIT_US = 5000,
 };
@@ -61,7 +63,7 @@ struct client {
 struct control {
 	struct daemon *d;
 	struct loop_fd fd;
-	struct loop_timer again;
+	struct loop_timer again; /* to let in, or while fd.fd is -1, to open it */
 	struct client *clients[CLIENTS_MAX];
 	size_t clients_n;
 	dev_t dev; /* of the file that is ours */
@@ -577,6 +579,33 @@ static void say_without(const struct err *why)
 			 L_S("error", why->text));
 }
 
+static int open_now(struct control *k, struct err *e)
+{
+	if (take_any(k, k->d->conf, e) < 0) {
+		k->fd.fd = -1;
+		return -1;
+	}
+	if (loop_fd_add(k->d->en.loop, &k->fd, EPOLLIN, e) < 0) {
+		close(k->fd.fd);
+		k->fd.fd = -1;
+		sys_unlink(k->path);
+		return -1;
+	}
+	k->again = (struct loop_timer){ .fire = accept_again };
+	log_debug("control socket", L_S("path", k->path));
+	return 0;
+}
+
+static void open_again(struct loop_timer *t)
+{
+	struct control *k = OWNER_OF(t, struct control, again);
+	struct err e;
+	if (open_now(k, &e) < 0)
+		loop_timer_set(k->d->en.loop, &k->again, mono_us() + OPEN_AGAIN_US);
+	else
+		log_info("the usual control socket is free now, and this daemon's", L_S("path", k->path));
+}
+
 int control_open(struct daemon *d, struct err *e)
 {
 	struct err why = ERR_INIT;
@@ -584,18 +613,17 @@ int control_open(struct daemon *d, struct err *e)
 	if (!k)
 		return err_set(e, ERR_FAIL, "no memory");
 	k->d = d;
-	k->again = (struct loop_timer){ .fire = accept_again };
-	int rc = take_any(k, d->conf, &why);
-	if (rc == 0 && (rc = loop_fd_add(d->en.loop, &k->fd, EPOLLIN, &why)) < 0) {
-		close(k->fd.fd);
-		sys_unlink(k->path);
-	}
-	if (rc == 0) {
+	int rc = open_now(k, &why);
+	if (rc == 0 || (!d->conf->socket && why.kind == ERR_BUSY))
 		d->control = k;
-		log_debug("control socket", L_S("path", k->path));
+	if (rc == 0)
 		return 0;
+	if (d->control) {
+		k->again = (struct loop_timer){ .fire = open_again };
+		loop_timer_set(d->en.loop, &k->again, mono_us() + OPEN_AGAIN_US);
+	} else {
+		free(k);
 	}
-	free(k);
 	if (d->conf->socket) {
 		*e = why;
 		if (e->kind == ERR_NOTHING)
@@ -625,11 +653,15 @@ void control_close(struct daemon *d)
 	while (k->clients_n > 0)
 		say_stopped(k->clients[0]);
 	loop_timer_cancel(d->en.loop, &k->again);
+	d->control = NULL;
+	if (k->fd.fd < 0) {
+		free(k);
+		return;
+	}
 	loop_fd_remove(d->en.loop, &k->fd);
 	/* Somebody may have put another one there. */
 	if (stat(k->path, &st) == 0 && st.st_dev == k->dev && st.st_ino == k->ino)
 		sys_unlink(k->path);
 	close(k->fd.fd);
 	free(k);
-	d->control = NULL;
 }
