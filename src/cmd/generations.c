@@ -20,6 +20,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "cmd/inspect.h"
+#include "store/crypt.h"
 
 enum { US_PER_MS = 1000, US_PER_S = 1000000 };
 
@@ -85,14 +86,37 @@ static bool end_is_exact(const struct listing *l)
 	return false;
 }
 
-/* Documents of an encrypted replica are as good as absent here: a listing needs no keys. */
+static bool encrypted(const struct conf_replica *r)
+{
+	return r->age_identities_n + r->age_recipients_n + r->age_identity_files_n + r->age_recipient_files_n >
+	       0;
+}
+
+/* The documents of an encrypted replica, read with the keys of the configuration. A listing needs no keys: when
+ * they cannot be had the documents are as good as absent. */
+static int read_sealed(const struct conf_replica *r, struct listing *l, struct err *e)
+{
+	struct age_keys keys;
+	struct restore_source *plain = l->source, sealed = *plain;
+	struct err none = ERR_INIT;
+	if (conf_replica_keys(r, &keys, NULL, &none) < 0)
+		return 0;
+	int rc = 0;
+	if (keys.identities_n > 0 &&
+	    store_open_keyed(conf_replica_target(r), true, NULL, &keys, &sealed.store, &none) == 0) {
+		l->source = &sealed;
+		rc = listing_docs_window(l, e);
+		l->source = plain;
+		store_close(sealed.store);
+	}
+	age_keys_free(&keys);
+	return rc;
+}
+
 static void window(const struct conf_replica *r, struct listing *l, struct facts *f)
 {
 	struct err e = ERR_INIT;
-	bool readable = r->age_identities_n + r->age_recipients_n + r->age_identity_files_n +
-				r->age_recipient_files_n ==
-			0;
-	if (readable && listing_docs_window(l, &e) < 0)
+	if ((encrypted(r) ? read_sealed(r, l, &e) : listing_docs_window(l, &e)) < 0)
 		log_warn("index documents cannot be read; times are those of the objects",
 			 L_S("replica", r->name), L_S("generation", l->plan.generation.name),
 			 L_S("error", e.text));

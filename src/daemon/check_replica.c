@@ -22,6 +22,7 @@
 
 #include "base/clock.h"
 #include "base/sys.h"
+#include "store/crypt.h"
 #include "store/store.h"
 
 enum { PROBE_BYTES = 4096, CLOCK_APART_S = 120, ROOM_LEAST_BYTES = 1 << 20 };
@@ -142,6 +143,57 @@ static void judge(const struct probe *p, uint64_t database_bytes)
 			  (unsigned long long)database_bytes);
 }
 
+/* Through the encryption, with a store of its own: written, and read with the keys if they can read it. */
+static int sealed_come_and_go(struct probe *p, const struct age_keys *keys, int readable, struct err *e)
+{
+	const char *names[] = { p->key };
+	struct err ignored = ERR_INIT;
+	struct owner o = owner_of(p->d->path);
+	struct store *plain = p->store;
+	if (store_open_keyed(conf_replica_target(p->r), true, &o, keys, &p->store, e) < 0) {
+		p->store = plain;
+		return -1;
+	}
+	int rc = store_put_bytes(p->store, p->key, (struct span){ p->bytes, PROBE_BYTES }, e);
+	if (rc < 0)
+		err_wrap(e, "it cannot be written encrypted");
+	else if (readable)
+		rc = read_back(p, e);
+	if (p->store->ops->remove(p->store, names, 1, rc == 0 ? e : &ignored) < 0)
+		rc = -1;
+	store_close(p->store);
+	p->store = plain;
+	return rc;
+}
+
+/* 1: encrypted, and the keys fit; 0: it is not encrypted; 2: it is, for keys that are not here. -1: *e. */
+static int probe_sealed(struct probe *p, struct err *e)
+{
+	struct age_keys keys;
+	if (conf_replica_keys(p->r, &keys, NULL, e) < 0)
+		return -1;
+	int readable = keys.recipients_n > 0 ? age_keys_match(&keys, e) : 0, rc = readable < 0 ? -1 : 0;
+	if (keys.recipients_n > 0 && rc == 0) {
+		rc = sealed_come_and_go(p, &keys, readable, e);
+		rc = rc < 0 ? -1 : readable ? 1 : 2;
+	}
+	age_keys_free(&keys);
+	return rc;
+}
+
+static void judge_sealed(const struct probe *p, int sealed)
+{
+	if (sealed == 1)
+		check_say(p->k, CHECK_OK, ERR_NONE, p->d->path, p->r->name, NULL,
+			  "encrypted with the keys of the configuration, and read back");
+	if (sealed == 2)
+		check_say(p->k, CHECK_WARNING, ERR_NONE, p->d->path, p->r->name,
+			  "keep the identity where a restore is made, and try it there",
+			  "it is encrypted for keys that are not here: nothing that is written can be read "
+			  "with this "
+			  "configuration");
+}
+
 static void probe_store(struct probe *p, uint64_t database_bytes)
 {
 	char ground[PATH_BYTES];
@@ -159,20 +211,24 @@ static void probe_store(struct probe *p, uint64_t database_bytes)
 	sigaddset(&ends, SIGHUP);
 	pthread_sigmask(SIG_BLOCK, &ends, &before);
 	find_ground(p->r, ground);
-	int rc = come_and_go(p, &e);
+	int rc = come_and_go(p, &e), sealed = 0;
+	if (rc == 0 && (sealed = probe_sealed(p, &e)) < 0)
+		rc = -1;
 	remove_made(p->r, ground);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (rc == 0)
+	if (rc == 0) {
 		judge(p, database_bytes);
-	else
+		judge_sealed(p, sealed);
+	} else {
 		check_say(p->k, CHECK_FAIL, e.kind, p->d->path, p->r->name, fix_for(e.kind), "%s", e.text);
+	}
 }
 
 int check_open_replica(const struct conf *c, const struct conf_replica *r, const struct owner *o,
 		       struct store **ret, struct err *e)
 {
-	/* The probe is about the place, so it is not encrypted: it holds nothing, and a replica may be written
-	 * for keys that are not here. The keys and the library must be there all the same. */
+	/* The first probe is about the place, so it is not encrypted: a replica may be written for keys that
+	 * are not here. The keys and the library must be there all the same. */
 	struct age_keys keys;
 	(void)c;
 	if (conf_replica_keys(r, &keys, NULL, e) < 0)

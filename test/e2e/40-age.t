@@ -92,6 +92,11 @@ bad=$(for f in $(objects "$T/both.r"); do
   [ "$(head -n 1 "$f" | tr -d '\0')" = age-encryption.org/v1 ] || echo "$f"
 done)
 is "$bad" "" "every object is encrypted, the index too"
+run walbrook generations -json -config "$T/both.yml" "$T/both.db"
+like "$out" '"exact": ?true' "generations reads the index with the key: its times are exact" || note "$out"
+run walbrook check -config "$T/both.yml"
+like "$out" 'encrypted with the keys of the configuration, and read back' "check writes and reads through the encryption"
+is "$(find "$T/both.r" -name '*check*' | wc -l)" 0 "and leaves nothing behind"
 [ "$(find "$T/both.r" -name '*.index' | wc -l)" -gt 1 ]
 ok $? "over several WAL indexes"
 run walbrook restore -config "$T/both.yml" -o "$T/both.restored" "$T/both.db"
