@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const struct {
@@ -59,6 +60,14 @@ static enum err_kind kind_of_errno(int sys)
 	}
 }
 
+/* What people meet who move a service to a hardened unit: the disk is fine, systemd shows it read-only. */
+static const char *hint_for(int sys)
+{
+	return sys == EROFS && getenv("INVOCATION_ID")
+		       ? " (for a service of systemd: name the directory in ReadWritePaths= of the unit)"
+		       : "";
+}
+
 int err_sys(struct err *e, int sys, const char *fmt, ...)
 {
 	va_list ap;
@@ -68,7 +77,7 @@ int err_sys(struct err *e, int sys, const char *fmt, ...)
 	int n = vsnprintf(e->text, sizeof e->text, fmt, ap);
 	va_end(ap);
 	if (n >= 0 && (size_t)n < sizeof e->text)
-		snprintf(e->text + n, sizeof e->text - (size_t)n, ": %s", strerror(sys));
+		snprintf(e->text + n, sizeof e->text - (size_t)n, ": %s%s", strerror(sys), hint_for(sys));
 	return -1;
 }
 

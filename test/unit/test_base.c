@@ -270,6 +270,13 @@ static void test_err(void **state)
 	char big[3000];
 	memset(big, 'y', sizeof big - 1);
 	big[sizeof big - 1] = 0;
+	unsetenv("INVOCATION_ID");
+	err_sys(&e, EROFS, "/x: cannot write");
+	assert_string_equal(e.text, "/x: cannot write: Read-only file system");
+	setenv("INVOCATION_ID", "0123456789abcdef0123456789abcdef", 1); /* as systemd does */
+	err_sys(&e, EROFS, "/x: cannot write");
+	assert_non_null(strstr(e.text, "ReadWritePaths="));
+	unsetenv("INVOCATION_ID");
 	err_sys(&e, EIO, "%s", big);
 	err_wrap(&e, "%s", big);
 	err_hint(&e, "%s", big);
