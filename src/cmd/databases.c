@@ -1,21 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * walbrook databases: what the configuration replicates, and to which replicas. Looks at nothing but the
- * configuration.
+ * walbrook databases: what the configuration replicates, and to which replicas. An entry for many databases is
+ * followed by those that it has now.
  *
  * Failure modes: those of the configuration. One without databases gives a table without rows, and says so. */
 #include "cmd/cmd.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/buf.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/log.h"
 #include "cmd/table.h"
 #include "cmd/target.h"
 #include "conf/conf.h"
+#include "daemon/found.h"
 
 struct databases_flags {
 	const char *config;
@@ -43,14 +46,54 @@ static void replicas_cell(struct table *t, const struct conf_db *db)
 	table_cell(t, "%s", names);
 }
 
+static void table_row(struct table *t, const struct conf_db *db)
+{
+	table_cell(t, "%s", db->path);
+	replicas_cell(t, db);
+}
+
+/* Where found ones go: a table, or JSON. */
+struct rows {
+	struct table *t;
+	struct json *j;
+	const char *entry;
+};
+
+static void json_row(struct json *j, const struct conf_db *db, const char *entry);
+
+static void found_row(void *arg, const char *path, const struct conf_db *one, const struct err *e)
+{
+	const struct rows *r = arg;
+	if (!one)
+		log_warn("this file is left out", L_S("path", path), L_S("error", e->text));
+	else if (r->t)
+		table_row(r->t, one);
+	else
+		json_row(r->j, one, r->entry);
+}
+
+static void unreadable(void *arg, const char *dir, int sys)
+{
+	(void)arg;
+	log_warn("a directory cannot be read", L_S("path", dir), L_S("error", strerror(sys)));
+}
+
+static void found_rows(const struct conf *c, const struct conf_db *entry, struct rows *to)
+{
+	to->entry = entry->path;
+	if (entry->is_template)
+		found_look(c, entry, &(struct found){ found_row, unreadable, to });
+}
+
 static int print_table(const struct conf *c, struct err *e)
 {
 	static const char *const titles[] = { "path", "replicas", NULL };
 	struct table t;
+	struct rows to = { .t = &t };
 	table_init(&t, titles);
 	for (size_t i = 0; i < c->dbs_n; i++) {
-		table_cell(&t, "%s", c->dbs[i].path);
-		replicas_cell(&t, &c->dbs[i]);
+		table_row(&t, &c->dbs[i]);
+		found_rows(c, &c->dbs[i], &to);
 	}
 	int rc = table_print(&t, stdout, e);
 	table_free(&t);
@@ -67,18 +110,27 @@ static void print_replica(struct json *j, const struct conf_replica *r)
 	json_end(j);
 }
 
+static void json_row(struct json *j, const struct conf_db *db, const char *entry)
+{
+	json_object(j, NULL);
+	json_string(j, "path", db->path);
+	json_bool(j, "pattern", db->is_template);
+	json_string(j, "entry", entry);
+	json_array(j, "replicas");
+	for (size_t k = 0; k < db->replicas_n; k++)
+		print_replica(j, &db->replicas[k]);
+	json_end(j);
+	json_end(j);
+}
+
 static void print_json(const struct conf *c)
 {
 	struct json j = JSON_TO_FILE(stdout, 1);
+	struct rows to = { .j = &j };
 	json_array(&j, NULL);
 	for (size_t i = 0; i < c->dbs_n; i++) {
-		json_object(&j, NULL);
-		json_string(&j, "path", c->dbs[i].path);
-		json_array(&j, "replicas");
-		for (size_t k = 0; k < c->dbs[i].replicas_n; k++)
-			print_replica(&j, &c->dbs[i].replicas[k]);
-		json_end(&j);
-		json_end(&j);
+		json_row(&j, &c->dbs[i], NULL);
+		found_rows(c, &c->dbs[i], &to);
 	}
 	json_end(&j);
 	json_finish(&j);

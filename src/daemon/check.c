@@ -10,7 +10,6 @@
  * Failure modes are findings, each with what to do. Only what keeps the probe from being made is an error. */
 #include "daemon/check.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -24,13 +23,13 @@
 
 #include "base/file.h"
 #include "conf/options.h"
+#include "daemon/found.h"
 #include "rt/child.h"
 
 enum {
 	FDS_EACH = 12, /* two connections with their -wal and -shm, the lock, a segment that is written */
 	FDS_BASE = 64,
 	WATCHES_EACH = 2,
-	DEPTH_MAX = 64, /* of directories */
 };
 
 void check_say(const struct check *k, enum check_level level, enum err_kind kind, const char *database,
@@ -180,67 +179,27 @@ static void one_database(const struct check *k, const struct conf_db *d)
 		check_replica(k, d, &d->replicas[i], bytes);
 }
 
-static bool begins_as_database(const char *path)
+struct entry {
+	const struct check *k;
+	const char *path; /* as it is written down */
+};
+
+static void found_database(void *arg, const char *path, const struct conf_db *one, const struct err *e)
 {
-	char head[16];
-	FILE *f = fopen(path, "re");
-	if (!f)
-		return true; /* it fits: whoever looks at it says that it cannot be read */
-	size_t n = fread(head, 1, sizeof head, f);
-	fclose(f);
-	return n == 0 || (n == sizeof head && memcmp(head, "SQLite format 3", sizeof head) == 0);
+	const struct entry *t = arg;
+	if (one)
+		one_database(t->k, one);
+	else
+		check_say(t->k, CHECK_FAIL, e->kind, path, NULL, NULL, "%s", e->text);
 }
 
-/* Counts the databases in a directory. false: it cannot be read, which is said. */
-static bool scan(const struct check *k, const struct conf_db *t, const char *dir, unsigned depth,
-		 size_t *found);
-
-static void scan_entry(const struct check *k, const struct conf_db *t, const char *path, unsigned depth,
-		       size_t *found)
+static void unreadable(void *arg, const char *dir, int sys)
 {
-	struct stat st;
-	struct conf_db one;
-	struct err e = ERR_INIT;
-	if (lstat(path, &st) < 0)
-		return;
-	if (S_ISDIR(st.st_mode)) {
-		if (depth < DEPTH_MAX && conf_db_descends(t, path))
-			scan(k, t, path, depth + 1, found);
-		return;
-	}
-	if (S_ISLNK(st.st_mode) && (stat(path, &st) < 0 || !S_ISREG(st.st_mode)))
-		return;
-	if (!S_ISREG(st.st_mode) || !conf_db_matches(t, path) || conf_db_find(k->conf, path) ||
-	    !begins_as_database(path))
-		return;
-	++*found;
-	if (conf_db_instance(t, path, &one, &e) < 0) {
-		check_say(k, CHECK_FAIL, e.kind, path, NULL, NULL, "%s", e.text);
-		return;
-	}
-	one_database(k, &one);
-	conf_db_free(&one);
-}
-
-static bool scan(const struct check *k, const struct conf_db *t, const char *dir, unsigned depth, size_t *found)
-{
-	struct dirent **names;
-	char path[PATH_BYTES];
-	int n = scandir(dir, &names, NULL, alphasort);
-	if (n < 0) {
-		check_say(k, CHECK_FAIL, errno == ENOENT ? ERR_NOTHING : ERR_UNREACHABLE, t->path, NULL,
-			  errno == ENOENT ? "make the directory, or correct the path"
-					  : "give this user the permission to read it",
-			  "the directory %s cannot be read: %s", dir, strerror(errno));
-		return false;
-	}
-	for (int i = 0; i < n; i++) {
-		if (names[i]->d_name[0] != '.' && path_join(path, dir, names[i]->d_name) == 0)
-			scan_entry(k, t, path, depth, found);
-		free(names[i]);
-	}
-	free(names);
-	return true;
+	const struct entry *t = arg;
+	check_say(t->k, CHECK_FAIL, sys == ENOENT ? ERR_NOTHING : ERR_UNREACHABLE, t->path, NULL,
+		  sys == ENOENT ? "make the directory, or correct the path"
+				: "give this user the permission to read it",
+		  "the directory %s cannot be read: %s", dir, strerror(sys));
 }
 
 static size_t all_databases(const struct check *k)
@@ -253,9 +212,10 @@ static size_t all_databases(const struct check *k)
 			total++;
 			continue;
 		}
-		size_t found = 0;
-		bool looked = scan(k, d, d->dir, 0, &found);
-		if (found == 0 && looked)
+		struct entry t = { k, d->path };
+		long n = found_look(k->conf, d, &(struct found){ found_database, unreadable, &t });
+		size_t found = n > 0 ? (size_t)n : 0;
+		if (n == 0)
 			check_say(k, CHECK_WARNING, ERR_NONE, d->path, NULL,
 				  "nothing needs to be done if they will come later",
 				  "no database fits at this moment");

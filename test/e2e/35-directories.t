@@ -244,6 +244,14 @@ wait_for 20 test -d "$T/r/odd/a1.db/generations"
 ok $? "without it, it is a pattern"
 stop "$odd"
 
+note "databases shows what an entry has"
+printf 'dbs:\n  - path: %s\n    replicas: [{ path: %s }]\n' "$T/odd/*.db" "$T/r/odd" >"$T/odd.yml"
+run walbrook databases -config "$T/odd.yml"
+is "$rc:$(awk 'NR > 1 { print $1 }' <<<"$out" | tr '\n' ' ')" "0:$T/odd/*.db $T/odd/a1.db " "behind its pattern" || note "$out"
+run walbrook databases -json -config "$T/odd.yml"
+is "$(python3 -c 'import json, sys; print([(d["pattern"], d["entry"], d["replicas"][0]["path"]) for d in json.load(sys.stdin)])' <<<"$out")" \
+  "[(True, None, '$T/r/odd'), (False, '$T/odd/*.db', '$T/r/odd/a1.db')]" "and in JSON"
+
 note "from the command line"
 start three replicate "$d/a.db" "file://$T/r/three"
 three=$PID
