@@ -130,7 +130,7 @@ wal_db "$T/named/n.db" 30
 add "$d/moved.db"
 has "$T/r/top/moved.db" 10
 cat >"$T/w.yml" <<END
-addr: 127.0.0.1:0
+socket: $T/elsewhere.sock
 logging: { level: debug }
 dbs:
   - path: $d/*.db
@@ -147,7 +147,7 @@ reread one "$one" 1
 ok $? "a valid one is taken"
 like "$(grep 'configuration read again' "$T/one.log")" 'unchanged=[1-9].* added=1 changed=2 removed=[1-9]' \
   "the log counts what has changed"
-says one 'takes effect only with the next start.* key=addr'
+says one 'takes effect only with the next start.* key=socket'
 ok $? "and names what needs another start"
 has "$T/r/named" 30
 ok $? "a database that was added"
