@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # scripts/fuzz.sh BUILD_DIR SECS: every fuzz target first over its corpus, then SECS seconds on its own. What it
-# finds is kept in BUILD_DIR/fuzz and named.
+# finds is kept in BUILD_DIR/fuzz and named. FUZZ_SEED=n begins the same way each time, as CI does: there it looks whether a
+# change breaks something, and what luck finds is for longer runs.
 set -eu
 cd "$(dirname "$0")/.."
 build=$1 secs=$2
@@ -16,7 +17,7 @@ for target in "$build"/test/fuzz_*; do
   log=$build/fuzz/$name.log
   mkdir -p "$found"
   if "$target" -max_total_time="$secs" -timeout=10 -rss_limit_mb=2048 -artifact_prefix="$build/fuzz/$name-" \
-    -print_final_stats=1 "$found" "$corpus" >"$log" 2>&1; then
+    -seed="${FUZZ_SEED:-0}" -print_final_stats=1 "$found" "$corpus" >"$log" 2>&1; then
     passed=$((passed + 1))
     echo "fuzz $name: $(sed -n 's/^stat::number_of_executed_units: *//p' "$log") inputs in $secs s, none bad"
   else
