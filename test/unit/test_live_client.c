@@ -227,7 +227,8 @@ static struct dyn golden(const char *name)
 	char path[PATH_BYTES];
 	struct err e;
 	struct dyn d = DYN_INIT(16 << 20);
-	snprintf(path, sizeof path, "%s/live/page1024/%s", getenv("WALBROOK_GOLDEN"), name);
+	const char *dir = getenv("WALBROOK_GOLDEN");
+	snprintf(path, sizeof path, "%s/live/page1024/%s", dir ? dir : "test/golden", name);
 	if (file_read_all(path, &d, &e) < 0)
 		fail_msg("%s", e.text);
 	return d;

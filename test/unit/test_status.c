@@ -291,6 +291,8 @@ static struct sync *wait_for_all(const char *replica_name)
 	struct sync *y;
 	struct err e;
 	answered = 0;
+	for (size_t i = 0; i < 2; i++)
+		w.ships[i].looked_us = INT64_MAX; /* what is there was seen; test_sync_looks is about that */
 	assert_int_equal(sync_begin(&w.d, &r, on_done, NULL, &y, &e), 0);
 	return y;
 }
@@ -348,6 +350,23 @@ static void test_sync_one_replica(void **state)
 	sync_free(far); /* its client has gone */
 	assert_null(w.m.syncs);
 	sync_free(near);
+}
+
+static void test_sync_looks(void **state)
+{
+	(void)state;
+	struct sync *y = wait_for_all("near");
+	struct shipper *near = strcmp(w.ships[0].conf->name, "near") == 0 ? &w.ships[0] : &w.ships[1];
+	near->looked_us = 0; /* long ago */
+	w.m.db.state = DB_IDLE;
+	step_over(true);
+	sync_turn(&w.m);
+	assert_int_equal(answered, 0);
+	assert_int_equal(sync_wish(near), SYNC_LOOK);
+	near->looked_us = INT64_MAX;
+	sync_turn(&w.m);
+	assert_int_equal(answered, 1);
+	sync_free(y);
 }
 
 static void test_sync_needs_snapshot(void **state)
@@ -491,6 +510,7 @@ int main(void)
 		cmocka_unit_test_setup(test_errors, world),
 		cmocka_unit_test_setup(test_sync, world),
 		cmocka_unit_test_setup(test_sync_one_replica, world),
+		cmocka_unit_test_setup(test_sync_looks, world),
 		cmocka_unit_test_setup(test_sync_needs_snapshot, world),
 		cmocka_unit_test_setup(test_sync_new_generation, world),
 		cmocka_unit_test_setup(test_sync_trouble, world),
