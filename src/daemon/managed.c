@@ -156,6 +156,7 @@ static void step_done(struct task *t)
 	m->opened = m->opened || m->report.opened;
 	m->generation = m->db.cap.at.generation;
 	m->captured = (struct position){ m->db.cap.at.index, m->db.cap.at.chain.offset };
+	m->captured_sum = m->db.cap.at.chain.sum;
 	managed_take_segments(m);
 	if (!generation_none(&m->report.left))
 		m->left = m->report.left;

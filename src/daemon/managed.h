@@ -167,6 +167,7 @@ struct managed {
 	enum db_state state; /* as of the last step, as are these */
 	struct generation generation;
 	struct position captured;
+	struct wal_sum captured_sum; /* of the frame that ends there; not of a followed one */
 	struct generation born; /* the newest generation that began in this run: replicas have nothing of it */
 	struct db_seen seen;
 	int64_t took_us;	/* the last step; the job's while it is out */

@@ -51,6 +51,8 @@ static void see(struct managed *m)
 					 !m->stepped_to_stop && !m->leaving,
 				.generation = m->generation,
 				.captured = m->captured,
+				.captured_sum = m->captured_sum,
+				.followed = m->up != NULL,
 				.page_bytes = m->seen.page_bytes,
 				.file_bytes = m->seen.file_bytes,
 				.segs = m->segs,
@@ -204,6 +206,11 @@ static struct live_db *find(struct daemon *d, const struct httpd_request *q, str
 	struct managed *m = path && *path ? set_find(d, path) : NULL;
 	if (!m || m->leaving) {
 		live_not_here(q, ret);
+		return NULL;
+	}
+	if (m->up) {
+		http_say(ret, 503, "this is a copy itself, which cannot be followed yet");
+		httpd_add_header(ret, "Retry-After", "2");
 		return NULL;
 	}
 	struct live_db *live = live_of(d, m);

@@ -19,6 +19,8 @@
 #include "base/log.h"
 #include "live/parts.h"
 
+#include <xxhash.h>
+
 enum {
 	READY_MAX = 2,
 	SLOW_US = 30000000,
@@ -48,6 +50,7 @@ struct copy {
 	struct bytes *made[2]; /* by the job that is out: CONTENT, and a piece */
 	uint64_t end_step;
 	struct position through; /* the WAL is needed */
+	XXH64_state_t *sum;	 /* of what is sent, as docs/live.md says */
 	struct task task;
 	struct err e;
 	uint64_t slow_from; /* bytes sent when the look at its pace began */
@@ -114,7 +117,18 @@ static void give_place(struct copy *c)
 
 /* ---- the worker's part ---- */
 
-static struct bytes *content_record(const struct copy *c, uint64_t file_bytes)
+enum { PLACE_AT = 8, PLACE_BYTES = 24 }; /* generation, index and offset in the header of a record */
+
+static void add_to_sum(struct copy *c, const struct record *r, struct span payload)
+{
+	uint8_t head[RECORD_HEADER_BYTES];
+	record_write(head, r);
+	XXH64_update(c->sum, head + PLACE_AT, PLACE_BYTES);
+	if (payload.n > 0)
+		XXH64_update(c->sum, payload.p, payload.n);
+}
+
+static struct bytes *content_record(struct copy *c, uint64_t file_bytes)
 {
 	struct record r = {
 		.type = RECORD_CONTENT, .generation = c->generation, .at = c->from, .size_bytes = 12
@@ -126,6 +140,7 @@ static struct bytes *content_record(const struct copy *c, uint64_t file_bytes)
 	put_be32(p, c->page_bytes);
 	put_be32(p + 4, (uint32_t)(file_bytes / c->page_bytes));
 	put_be32(p + 8, c->only_differing);
+	add_to_sum(c, &r, (struct span){ p, 12 });
 	return b;
 }
 
@@ -221,6 +236,8 @@ static int read_pages(struct copy *c, struct err *e)
 	int rc = c->only_differing ? read_differing(c, b, &n, e) : read_whole(c, b, &n, e);
 	r.size_bytes = n;
 	b->n = RECORD_HEADER_BYTES + n;
+	if (rc == 0 && n > 0)
+		add_to_sum(c, &r, (struct span){ b->p + RECORD_HEADER_BYTES, n });
 	if (rc == 0 && n > 0 && c->lz4)
 		b = compress(b, &r, e);
 	record_write(b->p, &r);
@@ -273,6 +290,7 @@ static void copy_free(struct copy *c)
 	bytes_put(c->made[0]);
 	bytes_put(c->made[1]);
 	exact_put(c->exact);
+	XXH64_freeState(c->sum);
 	free(c->bitmap);
 	d->copies--;
 	give_place(c);
@@ -390,10 +408,15 @@ int copy_begin(struct follower *f)
 	d->copies++;
 	f->copy = c;
 	if (f->extended) {
+		if (!(c->sum = XXH64_createState())) {
+			copy_leave(f);
+			return -1;
+		}
+		XXH64_reset(c->sum, 0);
 		line_up(c);
 		return 0;
 	}
-	if (!(c->exact = exact_get(d))) {
+	if (!(c->exact = f->resumes ? exact_of_index(d, f->from.index) : exact_get(d))) {
 		copy_leave(f);
 		return -1;
 	}
@@ -406,12 +429,16 @@ int copy_begin(struct follower *f)
 
 static struct bytes *complete(struct copy *c, struct follower *f)
 {
-	struct record r = { .type = RECORD_COMPLETE, .generation = c->generation, .at = c->through };
+	struct record r = {
+		.type = RECORD_COMPLETE, .generation = c->generation, .at = c->through, .size_bytes = 8
+	};
 	struct bytes *b = bytes_record(&r);
 	if (!b) {
 		follower_end(f, "no memory");
 		return NULL;
 	}
+	add_to_sum(c, &r, (struct span){ NULL, 0 });
+	put_be64(b->p + RECORD_HEADER_BYTES, XXH64_digest(c->sum));
 	follower_goes_on(f, c->from);
 	copy_leave(f);
 	return b;
@@ -436,6 +463,18 @@ struct bytes *copy_next(struct follower *f)
 	return c->phase == COPY_OVER ? complete(c, f) : NULL;
 }
 
+/* The end of what is captured: never the beginning of an index of which there is nothing yet. */
+static struct position end_of_segments(const struct live_db *d)
+{
+	const struct spool_segment *s = d->now.segs;
+	if (d->now.captured.offset > 0 || !s)
+		return d->now.captured;
+	while (s->next)
+		s = s->next;
+	return generation_equal(&s->generation, &d->now.generation) ? (struct position){ s->at.index, s->end }
+								    : d->now.captured;
+}
+
 /* A step is over, or an exact content has got on. */
 static void look_at(struct follower *f)
 {
@@ -443,7 +482,7 @@ static void look_at(struct follower *f)
 	struct live_db *d = f->db;
 	if (c->phase == COPY_STEP) {
 		if (d->now.reached_step >= c->end_step) {
-			c->through = d->now.captured;
+			c->through = end_of_segments(d);
 			c->phase = COPY_OVER;
 			follower_wake(f);
 		} else {

@@ -49,7 +49,7 @@ struct exact {
 	struct snapshot s;
 	struct task task;
 	struct err e;
-	bool out;
+	bool out, only_segment; /* the latter: what is before it is there */
 };
 
 static void exact_free(struct exact *x)
@@ -155,6 +155,8 @@ static int apply_frame(struct apply *a, struct err *e)
 	if (f.commit_pages)
 		a->pages = f.commit_pages;
 	a->rest.len = 0;
+	if (a->x->only_segment)
+		return 0;
 	return file_pwrite_all(a->x->fd, "a copy for followers", f.page, a->chain.page_bytes,
 			       (off_t)(f.pgno - 1) * a->chain.page_bytes, e);
 }
@@ -253,7 +255,7 @@ static int apply_run(struct task *task)
 		rc = -1;
 	if (rc == 0 && x->sources_n > 0)
 		rc = apply_all(x, &a, &t, buf, &x->e);
-	if (rc == 0 && a.pages > 0) {
+	if (rc == 0 && a.pages > 0 && !x->only_segment) {
 		x->bytes = (uint64_t)a.pages * a.chain.page_bytes;
 		if (sys_ftruncate(x->fd, (off_t)x->bytes) < 0)
 			rc = err_sys(&x->e, errno, "a copy for followers cannot be cut");
@@ -371,6 +373,13 @@ static bool is_shared(const struct exact *x)
 	       (position_compare(x->at, d->now.captured) == 0 || live_find(d, &x->generation, x->at));
 }
 
+static void name(struct exact *x)
+{
+	snprintf(x->path, sizeof x->path, "%s", x->d->path);
+	snprintf(x->meta_dir, sizeof x->meta_dir, "%s", x->d->meta_dir);
+	snprintf(x->spool_dir, sizeof x->spool_dir, "%s", x->d->spool_dir);
+}
+
 struct exact *exact_get(struct live_db *d)
 {
 	struct exact *x = d->exact;
@@ -387,11 +396,40 @@ struct exact *exact_get(struct live_db *d)
 			     .from = { d->now.captured.index, 0 },
 			     .fd = -1,
 			     .segment_fd = -1 };
-	snprintf(x->path, sizeof x->path, "%s", d->path);
-	snprintf(x->meta_dir, sizeof x->meta_dir, "%s", d->meta_dir);
-	snprintf(x->spool_dir, sizeof x->spool_dir, "%s", d->spool_dir);
+	name(x);
 	d->exact = x;
 	submit(x, copy_run, copy_done);
+	return x;
+}
+
+struct exact *exact_of_index(struct live_db *d, uint64_t index)
+{
+	struct exact *x = calloc(1, sizeof *x);
+	size_t n = 0;
+	if (!x)
+		return NULL;
+	*x = (struct exact){ .refs = 1,
+			     .d = d,
+			     .state = EXACT_APPLIES,
+			     .generation = d->now.generation,
+			     .from = { index, 0 },
+			     .at = { index, 0 },
+			     .fd = -1,
+			     .segment_fd = -1,
+			     .only_segment = true };
+	name(x);
+	const struct spool_segment *first = live_find(d, &x->generation, x->from);
+	for (const struct spool_segment *s = first; s && s->at.index == index; s = s->next)
+		n++;
+	if (!(x->sources = calloc(n ? n : 1, sizeof *x->sources))) {
+		exact_free(x);
+		return NULL;
+	}
+	for (const struct spool_segment *s = first; s && s->at.index == index; s = s->next) {
+		x->sources[x->sources_n++] = (struct source){ s->at, s->end };
+		x->at.offset = s->end;
+	}
+	submit(x, apply_run, apply_done);
 	return x;
 }
 
@@ -466,8 +504,8 @@ long exact_read(const struct exact *x, uint8_t *p, size_t n, uint64_t at, struct
 	struct range want = { p, n, 0, at };
 	uint64_t from = 0;
 	record_write(head, &r);
-	if (part(&want, &from, head, -1, sizeof head, e) < 0 ||
-	    part(&want, &from, NULL, x->fd, x->bytes, e) < 0)
+	if (!x->only_segment && (part(&want, &from, head, -1, sizeof head, e) < 0 ||
+				 part(&want, &from, NULL, x->fd, x->bytes, e) < 0))
 		return -1;
 	if (x->segment_bytes > 0) {
 		r.type = RECORD_SEGMENT;

@@ -14,6 +14,8 @@
 #include "base/clock.h"
 #include "live/parts.h"
 
+#include <xxhash.h>
+
 enum { AT_ONCE_MAX = 2, PREPARED_MAX = 5 };
 
 struct hashing {
@@ -141,8 +143,8 @@ static void write_body(struct hashing *g, struct httpd_answer *ret)
 	struct record r = { .type = RECORD_HASHES,
 			    .generation = g->generation,
 			    .at = g->from,
-			    .size_bytes = 8 + 8 * (uint64_t)g->h.n };
-	ret->body.max = sizeof head + 8 * g->h.n;
+			    .size_bytes = 8 + 8 * (uint64_t)g->h.n + 8 };
+	ret->body.max = sizeof head + 8 * g->h.n + 8;
 	if (dyn_reserve(&ret->body, ret->body.max) < 0) {
 		ret->status = 500;
 		return;
@@ -156,6 +158,20 @@ static void write_body(struct hashing *g, struct httpd_answer *ret)
 		put_be64(one, g->h.v[i]);
 		dyn_add(&ret->body, one, sizeof one);
 	}
+	/* Generation, index and offset of the header, and all of the payload before. */
+	uint8_t sum[8];
+	XXH64_state_t *x = XXH64_createState();
+	if (!x) {
+		dyn_free(&ret->body);
+		ret->status = 500;
+		return;
+	}
+	XXH64_reset(x, 0);
+	XXH64_update(x, ret->body.p + 8, 24);
+	XXH64_update(x, ret->body.p + RECORD_HEADER_BYTES, ret->body.len - RECORD_HEADER_BYTES);
+	put_be64(sum, XXH64_digest(x));
+	XXH64_freeState(x);
+	dyn_add(&ret->body, sum, sizeof sum);
 	ret->type = "application/octet-stream";
 	httpd_add_header(ret, "Litestream-page-size", "%u", g->h.page_bytes);
 	httpd_add_header(ret, "Walbrook-Stream", "1");

@@ -25,6 +25,8 @@ struct live_now {
 	bool ready; /* it has a generation, and is being captured */
 	struct generation generation;
 	struct position captured;
+	struct wal_sum captured_sum; /* of the frame that ends there */
+	bool followed;		     /* it is itself a copy of another machine's: its lineage is only read */
 	uint32_t page_bytes;
 	uint64_t file_bytes;
 	struct spool_segment *segs; /* of the spool, oldest first; borrowed */
@@ -67,6 +69,8 @@ int64_t live_turn(struct live_db *d, int64_t now_us);
 void live_end(struct live_db *d, const char *why);
 /* After live_end: monotonic, until when somebody may still be sent what there is; 0: nobody is. */
 int64_t live_lingers(const struct live_db *d);
+/* All streams end, and their clients come again: content has changed by other means than by segments. */
+void live_restart(struct live_db *d, const char *why);
 /* The text in the metadata directory is another one. */
 void live_lineage_changed(struct live_db *d);
 

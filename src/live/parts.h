@@ -22,6 +22,7 @@ struct copy;
 struct exact;
 struct piece;
 struct hashing;
+struct proof;
 
 struct live_server {
 	struct loop *loop;
@@ -67,7 +68,7 @@ struct live_db {
 	int64_t heartbeat_us;
 };
 
-enum phase { PHASE_LINEAGE, PHASE_HEAD, PHASE_CONTENT, PHASE_FOLLOW, PHASE_ENDS };
+enum phase { PHASE_LINEAGE, PHASE_HEAD, PHASE_PROOF, PHASE_CONTENT, PHASE_FOLLOW, PHASE_ENDS };
 
 struct follower {
 	struct httpd_body body;
@@ -77,10 +78,14 @@ struct follower {
 	char peer[HTTPD_PEER_BYTES];
 	enum phase phase;
 	bool extended, lz4, over;
-	bool has_position, only_differing; /* what it asked for, with `want` and its generation */
-	unsigned prepared;		   /* so often was the head made ready for it */
+	bool resumes; /* of a plain one: only what comes behind its index */
+	bool has_position, only_differing, has_sum,
+		proven;	   /* what it asked for, with `want` and its generation */
+	unsigned prepared; /* so often was the head made ready for it */
 	struct generation want_generation;
 	struct position want;
+	uint64_t want_sum;
+	struct proof *proof; /* the job that looks for it */
 	struct generation generation;
 	struct position at;		 /* everything before is sent, or was there */
 	const struct spool_segment *seg; /* the next, or the one that is being sent; NULL: waits */
@@ -118,6 +123,12 @@ struct bytes *segments_next(struct follower *f);
 void segments_forget(struct live_db *d, const struct spool_segment *s); /* it leaves the list */
 void segments_drop(struct live_db *d); /* nobody is there to be sent anything */
 
+/* proof.c: does the frame that ends at f->want, in this segment, have the checksum that the follower says? Then
+ * f->proven, and in any case f->has_sum is false, when proof_done is called. */
+int proof_begin(struct follower *f, const struct spool_segment *s); /* -1: no memory */
+void proof_leave(struct follower *f);
+void proof_done(struct follower *f); /* server.c */
+
 /* copy.c */
 int copy_begin(struct follower *f); /* -1: no memory */
 struct bytes *copy_next(struct follower *f);
@@ -133,6 +144,8 @@ bool copy_place_take(struct live_server *s, struct copy *c);
 /* exact.c: the content for plain streams, made once for those who come at the same time. */
 enum exact_state { EXACT_COPIES, EXACT_COPIED, EXACT_APPLIES, EXACT_READY, EXACT_FAILED };
 struct exact *exact_get(struct live_db *d); /* NULL: no memory */
+/* Only the segments of an index, as one, for who has what is before. */
+struct exact *exact_of_index(struct live_db *d, uint64_t index);
 void exact_put(struct exact *x);
 void exact_step_done(struct live_db *d);
 enum exact_state exact_state(const struct exact *x);

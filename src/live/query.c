@@ -6,6 +6,7 @@
  * number all the same. */
 #include "live/query.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 static int number(const char *text, const char *name, uint64_t *ret, struct err *e)
@@ -20,7 +21,7 @@ static int number(const char *text, const char *name, uint64_t *ret, struct err 
 int live_query_parse(live_param *param, void *arg, struct live_query *ret, struct err *e)
 {
 	const char *generation = param(arg, "generation"), *index = param(arg, "index");
-	const char *offset = param(arg, "offset"), *txn = param(arg, "txn");
+	const char *offset = param(arg, "offset"), *txn = param(arg, "txn"), *sum = param(arg, "sum");
 	*ret = (struct live_query){ .path = param(arg, "path") };
 	if (!ret->path || !*ret->path)
 		return err_set(e, ERR_USAGE, "Database name required");
@@ -28,6 +29,12 @@ int live_query_parse(live_param *param, void *arg, struct live_query *ret, struc
 		return -1;
 	if (offset && *offset && number(offset, "offset", &ret->at.offset, e) < 0)
 		return -1;
+	if (sum && *sum) { /* as long as the name of a generation, and written alike */
+		if (!generation_valid(sum))
+			return err_set(e, ERR_USAGE, "Invalid sum query parameter");
+		ret->sum = strtoull(sum, NULL, 16);
+		ret->has_sum = true;
+	}
 	if (generation && *generation && !generation_valid(generation))
 		return err_set(e, ERR_USAGE, "Invalid generation query parameter");
 	if (txn && strcmp(txn, "0") != 0 && strcmp(txn, "1") != 0)

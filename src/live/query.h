@@ -14,6 +14,8 @@ struct live_query {
 	bool has_position, has_offset, extended;
 	struct generation generation; /* of has_position, as is at.index */
 	struct position at;
+	bool has_sum; /* of the frame that ends there: its two checksum words */
+	uint64_t sum;
 };
 
 /* A parameter by its name, decoded; NULL: not given. */

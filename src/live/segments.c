@@ -231,7 +231,9 @@ static bool continues(const struct follower *f, const struct spool_segment *s)
 {
 	if (!generation_equal(&s->generation, &f->generation))
 		return false;
-	return position_compare(s->at, f->at) == 0 || (s->at.index == f->at.index + 1 && s->at.offset == 0);
+	if (position_compare(s->at, f->at) == 0)
+		return true;
+	return s->at.index == f->at.index + 1 && s->at.offset == 0 && s->prev_end == f->at.offset;
 }
 
 static void no_more(struct follower *f)

@@ -171,14 +171,10 @@ const struct spool_segment *live_find(const struct live_db *d, const struct gene
 static const struct spool_segment *behind_end(const struct live_db *d, const struct generation *g,
 					      struct position at)
 {
-	const struct spool_segment *before = NULL;
-	for (const struct spool_segment *s = d->now.segs; s; before = s, s = s->next) {
-		if (s->at.index != at.index + 1 || s->at.offset != 0 || !generation_equal(&s->generation, g))
-			continue;
-		if (s->prev_end == at.offset || (before && generation_equal(&before->generation, g) &&
-						 before->at.index == at.index && before->end == at.offset))
+	for (const struct spool_segment *s = d->now.segs; s; s = s->next)
+		if (s->at.index == at.index + 1 && s->at.offset == 0 && s->prev_end == at.offset &&
+		    generation_equal(&s->generation, g))
 			return s;
-	}
 	return NULL;
 }
 
@@ -208,6 +204,7 @@ void follower_end(struct follower *f, const char *why)
 		return;
 	log_info("follower is let go", L_S("db", f->db->path), L_S("peer", f->peer), L_S("reason", why));
 	copy_leave(f);
+	proof_leave(f);
 	bool inside = f->phase == PHASE_FOLLOW && f->block > 0;
 	f->phase = PHASE_ENDS;
 	f->seg = NULL;
@@ -238,6 +235,7 @@ static struct bytes *next_bytes(struct follower *f)
 		return segments_next(f);
 	case PHASE_LINEAGE:
 	case PHASE_HEAD:
+	case PHASE_PROOF:
 	case PHASE_ENDS:
 	default:
 		return NULL;
@@ -277,6 +275,7 @@ static void leave(struct httpd_body *body, const char *why)
 	if (f->phase != PHASE_ENDS)
 		log_info("follower has left", L_S("db", d->path), L_S("peer", f->peer), L_S("reason", why));
 	copy_leave(f);
+	proof_leave(f);
 	if ((*f->link = f->next))
 		f->next->link = f->link;
 	bytes_put(f->now);
@@ -318,22 +317,87 @@ static void wait_for_head(struct follower *f)
 	}
 }
 
-/* What it wants is of this generation: can it be had without content? */
+/* The segment whose last bytes are before `at`. */
+static const struct spool_segment *ends_at(const struct live_db *d, struct position at)
+{
+	struct position inside = { at.index, at.offset - 1 };
+	return at.offset > 0 ? live_find(d, &d->now.generation, inside) : NULL;
+}
+
+static bool sum_is(struct wal_sum a, uint64_t sum)
+{
+	return ((uint64_t)a.s0 << 32 | a.s1) == sum;
+}
+
+/* After a loss of power a generation may go on with other commits than those that were sent: what the follower
+ * has last must be what is here at that position. In the middle of an index its own chain of checksums tells
+ * it, when the next segment comes. */
+static bool is_proven(struct follower *f, const struct spool_segment *next)
+{
+	const struct live_db *d = f->db;
+	if (f->proven || (next && next->at.index == f->want.index && next->at.offset == f->want.offset))
+		return true;
+	if (f->want.offset == 0)
+		return !next && f->want.index == d->now.captured.index;
+	return f->has_sum && position_compare(f->want, d->now.captured) == 0 &&
+	       sum_is(d->now.captured_sum, f->want_sum);
+}
+
+/* What it wants is of this generation: can it be had without content? true: it is on its way. */
 static bool resume(struct follower *f)
 {
 	const struct live_db *d = f->db;
-	int order = position_compare(f->want, d->now.captured);
-	if (order > 0)
+	if (position_compare(f->want, d->now.captured) > 0)
 		return false;
 	f->generation = d->now.generation;
-	if (order == 0 || live_find(d, &f->generation, f->want) || behind_end(d, &f->generation, f->want)) {
+	const struct spool_segment *next = live_find(d, &f->generation, f->want);
+	if (!next)
+		next = behind_end(d, &f->generation, f->want);
+	if ((next || position_compare(f->want, d->now.captured) == 0) && is_proven(f, next)) {
 		follower_goes_on(f, f->want);
 		return true;
 	}
-	if (f->want.index != d->now.captured.index)
+	if (f->want.index == d->now.captured.index && !has_head(d)) {
+		wait_for_head(f);
+		return true;
+	}
+	const struct spool_segment *last = f->has_sum ? ends_at(d, f->want) : NULL;
+	if (!last || proof_begin(f, last) < 0)
 		return false;
-	wait_for_head(f);
+	f->phase = PHASE_PROOF;
 	return true;
+}
+
+/* A plain client says only the index. What it has of that is not known, so it gets the index as one segment,
+ * which is right whatever it has. */
+static bool resume_plain(struct follower *f)
+{
+	struct live_db *d = f->db;
+	struct position zero = { f->want.index, 0 };
+	f->generation = d->now.generation;
+	if (zero.index == d->now.captured.index && !has_head(d)) {
+		wait_for_head(f);
+		return true;
+	}
+	if (zero.index == d->now.captured.index && d->now.captured.offset == 0) {
+		follower_goes_on(f, zero);
+		return true;
+	}
+	if (!live_find(d, &f->generation, zero))
+		return false;
+	f->from = zero;
+	f->phase = PHASE_CONTENT;
+	f->resumes = true;
+	if (copy_begin(f) < 0)
+		follower_end(f, "no memory");
+	return true;
+}
+
+/* The WAL of the current generation is there from the beginning of this index on. */
+static bool has_from(const struct live_db *d, uint64_t index)
+{
+	struct position zero = { index, 0 };
+	return live_find(d, &d->now.generation, zero) || position_compare(zero, d->now.captured) == 0;
 }
 
 static void settle(struct follower *f)
@@ -354,14 +418,20 @@ static void settle(struct follower *f)
 	}
 	f->phase = PHASE_HEAD;
 	bool same = f->has_position && generation_equal(&f->want_generation, &d->now.generation);
-	if (same && !f->only_differing && resume(f))
+	if (same && !f->only_differing && (f->extended ? resume(f) : resume_plain(f)))
 		return;
-	if (f->only_differing && !same)
-		follower_end(f, "the generation of the hashes is over");
+	if (f->only_differing && !(same && has_from(d, f->want.index)))
+		follower_end(f, "what came behind the hashes is not kept any longer");
 	else if (!has_head(d))
 		wait_for_head(f);
 	else
 		begin_content(f);
+}
+
+void proof_done(struct follower *f)
+{
+	if (f->phase == PHASE_PROOF)
+		settle(f);
 }
 
 static void settle_all(struct live_db *d, enum phase phase)
@@ -380,6 +450,7 @@ struct lineage_job {
 	struct live_db *d;
 	struct dyn text;
 	struct err e;
+	bool followed;
 };
 
 static int lineage_run(struct task *t)
@@ -387,7 +458,9 @@ static int lineage_run(struct task *t)
 	struct lineage_job *j = LIVE_OWNER(t, struct lineage_job, task);
 	struct owner owner = owner_of(j->d->path);
 	struct lineage l;
-	if (lineage_read_or_make(j->d->meta_dir, &owner, &l, &j->e) < 0)
+	/* Of a followed database it is its primary's, and whoever follows that one writes it. */
+	if ((j->followed ? lineage_read(j->d->meta_dir, &l, &j->e)
+			 : lineage_read_or_make(j->d->meta_dir, &owner, &l, &j->e)) < 0)
 		return -1;
 	int rc = lineage_text(&l, &j->text);
 	if (rc < 0)
@@ -430,10 +503,24 @@ static void lineage_start(struct live_db *d)
 	struct lineage_job *j = d->lineage_out ? NULL : calloc(1, sizeof *j);
 	if (!j)
 		return;
-	*j = (struct lineage_job){ .d = d, .text = DYN_INIT(LINEAGE_TEXT_BYTES_MAX) };
+	*j = (struct lineage_job){ .d = d,
+				   .followed = d->now.followed,
+				   .text = DYN_INIT(LINEAGE_TEXT_BYTES_MAX) };
 	j->task = (struct task){ .run = lineage_run, .done = lineage_done, .class = TASK_QUICK };
 	d->lineage_out = true;
 	live_submit(d, &j->task);
+}
+
+void live_restart(struct live_db *d, const char *why)
+{
+	for (struct follower *f = d->followers, *next; f; f = next) {
+		next = f->next;
+		if (f->phase != PHASE_LINEAGE)
+			follower_end(f, why);
+	}
+	hashes_cancel(d);
+	if (d->exact)
+		exact_cancel(d->exact);
 }
 
 void live_lineage_changed(struct live_db *d)
@@ -441,11 +528,8 @@ void live_lineage_changed(struct live_db *d)
 	d->lineage_again = d->lineage_out;
 	bytes_put(d->lineage);
 	d->lineage = NULL;
-	for (struct follower *f = d->followers, *next; f; f = next) {
-		next = f->next;
-		if (f->extended && f->phase != PHASE_LINEAGE)
-			follower_end(f, "who may write this database has changed");
-	}
+	*d->lineage_error = 0;
+	live_restart(d, "who may write this database has changed");
 }
 
 /* ---- what the daemon tells ---- */
@@ -686,9 +770,8 @@ static int take_bitmap(struct follower *f, const struct httpd_request *q, const 
 		       struct httpd_answer *ret)
 {
 	const struct live_db *d = f->db;
-	struct position zero = { query->at.index, 0 };
 	bool there = query->has_position && generation_equal(&query->generation, &d->now.generation) &&
-		     (live_find(d, &d->now.generation, zero) || position_compare(zero, d->now.captured) == 0);
+		     has_from(d, query->at.index);
 	if (!query->extended || !query->has_position || q->body.n > BITMAP_BYTES_MAX) {
 		say(ret, 400, "POST needs generation, index, txn=1 and a bitmap");
 		return -1;
@@ -758,6 +841,8 @@ void live_stream(struct live_db *d, const struct httpd_request *q, struct httpd_
 				.has_position = query.has_position,
 				.want_generation = query.generation,
 				.want = query.at,
+				.has_sum = query.has_sum,
+				.want_sum = query.sum,
 				.since_wall_us = wall_us(),
 				.moved_us = mono_us() };
 	if (strcmp(q->method, "POST") == 0 && take_bitmap(f, q, &query, ret) < 0) {
@@ -790,11 +875,10 @@ static void measure(const struct follower *f, int64_t now_wall_us, struct live_f
 
 void live_each(const struct live_db *d, int64_t now_wall_us, live_fn *fn, void *arg)
 {
-	static const enum live_phase phases[] = { [PHASE_LINEAGE] = LIVE_WAITS,
-						  [PHASE_HEAD] = LIVE_WAITS,
-						  [PHASE_CONTENT] = LIVE_COPIES,
-						  [PHASE_FOLLOW] = LIVE_FOLLOWS,
-						  [PHASE_ENDS] = LIVE_ENDS };
+	static const enum live_phase phases[] = {
+		[PHASE_LINEAGE] = LIVE_WAITS,  [PHASE_HEAD] = LIVE_WAITS,     [PHASE_PROOF] = LIVE_WAITS,
+		[PHASE_CONTENT] = LIVE_COPIES, [PHASE_FOLLOW] = LIVE_FOLLOWS, [PHASE_ENDS] = LIVE_ENDS
+	};
 	for (const struct follower *f = d->followers; f; f = f->next) {
 		struct live_follower one = { .peer = f->peer,
 					     .extended = f->extended,
