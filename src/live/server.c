@@ -196,6 +196,7 @@ void follower_goes_on(struct follower *f, struct position at)
 	f->at = f->seg && f->seg->at.index == at.index ? f->seg->at : at;
 	f->block = 0;
 	f->phase = PHASE_FOLLOW;
+	follower_wake(f);
 }
 
 void follower_end(struct follower *f, const char *why)
