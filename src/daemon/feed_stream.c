@@ -78,6 +78,10 @@ static int take_lineage(struct feed *d, struct lineage *theirs, struct err *e)
 			 L_S("upstream", m->conf->upstream_url), L_S("why", why_refused(match)));
 	if (lineage_write(m->meta_dir, &d->f.o.owner, theirs, e) < 0)
 		return -1;
+	pthread_mutex_lock(&d->up->lock);
+	d->up->news.lineage = true;
+	pthread_mutex_unlock(&d->up->lock);
+	feed_tell(d, true);
 	lineage_free(&d->ours);
 	d->ours = *theirs;
 	*theirs = (struct lineage){ .n = 0 };

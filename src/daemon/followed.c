@@ -46,10 +46,68 @@ static void take_news(struct managed *m, struct upstream_news *news)
 	m->state = seen.known ? DB_IDLE : DB_WAITING;
 	m->ready = seen.known || seen.state == UPSTREAM_REFUSED || seen.state == UPSTREAM_STOPPED;
 	m->opened = m->opened || seen.known;
-	m->missing = m->sweep = m->walk = false;
+	m->missing = m->walk = false;
 	m->begin = NULL;
-	m->steps_begun++; /* who waits for a step waits for this */
 	managed_saw_followed(m, &seen, loaded);
+	if (m->epoch != seen.content_epoch + seen.local_writers)
+		serve_cancel(m); /* what was read of the file is not of one history */
+	m->epoch = seen.content_epoch + seen.local_writers;
+	if (news->lineage)
+		serve_lineage_changed(m);
+}
+
+/* Who waits for a step waits for this: the thread looks up, and all that it has applied is here. */
+static void steps(struct managed *m, const struct upstream_news *news)
+{
+	if (m->tick_step && news->ticks > m->tick) {
+		m->seen.done_step = m->seen.reached_step = m->tick_step;
+		m->tick_step = 0;
+		serve_saw(m, NULL);
+	}
+	if (!m->sweep || m->tick_step)
+		return;
+	m->sweep = false;
+	m->tick_step = ++m->steps_begun;
+	m->tick = upstream_tick(m->up);
+}
+
+bool followed_is_filed(const struct managed *m)
+{
+	return generation_equal(&m->filed_of, &m->generation) && m->filed.index == m->captured.index;
+}
+
+/* What followers of this one need: the current index from its start, and in the file what was before it. */
+static void prepare(struct managed *m, const struct upstream_news *news, int64_t now_us)
+{
+	enum { FILING_US = 10000000 };
+	if (news->copied) {
+		m->filed_of = news->copied_of;
+		m->filed = news->copied_at;
+		m->filing = false;
+	}
+	if (!m->head_wanted || !m->live)
+		return;
+	if (!m->head_again_us)
+		m->head_again_us = now_us + FILING_US;
+	bool head = serve_has_head(m), filed = followed_is_filed(m);
+	if (head && filed) {
+		serve_head_over(m, true, "");
+		return;
+	}
+	if (now_us >= m->head_again_us) {
+		serve_head_over(m, false,
+				head ? "a reader of this copy keeps its WAL from being copied"
+				     : "the beginning of the WAL cannot be had now");
+		return;
+	}
+	if (!head && !m->head_tries) {
+		m->head_tries = 1;
+		m->wants_rewind = true;
+	}
+	if (!filed && !m->filing) {
+		m->filing = true;
+		upstream_want_copy(m->up);
+	}
 }
 
 /* The files of the spool are its thread's. */
@@ -72,13 +130,16 @@ static bool forget_segments(struct managed *m)
 		m->ships[i].cursor = NULL;
 		m->ships[i].paid = NULL;
 	}
-	if (m->segs) {
-		append(&m->drop, m->segs);
-		for (m->drop_last = m->drop; m->drop_last->next;)
-			m->drop_last = m->drop_last->next;
+	for (struct spool_segment *s; (s = m->segs);) {
+		serve_leaves(m);
+		m->segs = s->next;
+		s->next = NULL;
+		append(&m->drop, s);
+		m->drop_last = s;
+		m->drop_n++;
 	}
-	m->segs = m->segs_last = NULL;
-	m->segs_bytes = 0;
+	m->segs_last = NULL;
+	m->segs_bytes = m->segs_n = 0;
 	return true;
 }
 
@@ -122,9 +183,11 @@ static bool become_primary(struct managed *m)
 	m->db.spool_loaded = true; /* it is in the list */
 	m->ready = m->opened = false;
 	m->state = DB_WAITING;
-	m->wants_rewind = false;
+	m->wants_rewind = m->filing = m->head_wanted = false;
+	m->tick_step = 0;
 	for (size_t i = 0; i < m->ships_n; i++)
 		m->ships[i].lagged = false;
+	serve_lineage_changed(m);
 	return true;
 }
 
@@ -140,11 +203,15 @@ int64_t followed_turn(struct managed *m, int64_t now_us)
 	}
 	if (!m->reaches)
 		upstream_watch(m->up, false);
+	steps(m, &news);
 	snap_followed(m, &news);
+	prepare(m, &news, now_us);
 	rewind_if_wanted(m);
 	int64_t next_us = generation_none(&m->generation) ? 0 : managed_turn_replicas(m, now_us);
 	bound_spool(m);
 	give_back(m);
+	if (m->head_wanted && m->live && (!next_us || m->head_again_us < next_us))
+		next_us = m->head_again_us;
 	return next_us;
 }
 
@@ -159,6 +226,7 @@ int64_t followed_turn_stopping(struct managed *m, int64_t now_us)
 	} else {
 		upstream_stop(m->up);
 		take_news(m, &news);
+		steps(m, &news);
 		if (!news.ended || m->snap)
 			return 0;
 		m->stepped_to_stop = true;

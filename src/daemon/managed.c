@@ -441,8 +441,10 @@ static bool jobs_out(const struct managed *m)
 static int64_t turn_stopping(struct managed *m, int64_t now_us)
 {
 	int64_t next_us = 0;
-	if (m->up && !m->stepped_to_stop)
-		return followed_turn_stopping(m, now_us);
+	if (m->up && !m->stepped_to_stop) {
+		next_us = followed_turn_stopping(m, now_us);
+		return sooner(next_us, serve_turn(m, now_us));
+	}
 	if (m->snap && (m->snap->drill || m->handover))
 		snap_cancel(m);
 	if (m->out || (m->snap && m->snap->out))
@@ -528,6 +530,7 @@ void managed_turn(struct managed *m)
 		next_us = turn_stopping(m, now_us);
 	} else if (m->up) {
 		next_us = followed_turn(m, now_us);
+		next_us = sooner(next_us, serve_turn(m, now_us));
 	} else {
 		next_us = turn_db(m, now_us);
 		next_us = sooner(next_us, managed_turn_replicas(m, now_us));

@@ -206,6 +206,11 @@ struct managed {
 
 	struct upstream *up;	     /* it follows another machine's (followed.c); NULL: it does not */
 	bool wants_rewind, promoted; /* promoted: it has followed, and is a primary now */
+	struct generation filed_of;  /* of it, everything before `filed` is in the database file */
+	struct position filed;
+	bool filing;		  /* that is being seen to */
+	uint64_t tick, tick_step; /* a step of it: when tick is over, step tick_step is; 0: none is out */
+	uint64_t epoch;		  /* of its content */
 
 	/* set.c: it is one of many, and may leave while the others stay. */
 	struct conf_db own;
@@ -274,7 +279,11 @@ void validate_interrupt(void);		      /* the one that is under way fails soon */
 
 /* serve.c: what followers want of a database, and what they are told. Fine without any. */
 void serve_saw(struct managed *m, struct spool_segment *first); /* a step is over; first: of the fresh ones */
-uint64_t serve_head(struct managed *m);				/* of the order of the next step */
+/* Of a followed database: what m->head_wanted stands for is done, or cannot be; the head is in the list. */
+void serve_head_over(struct managed *m, bool good, const char *why);
+bool serve_has_head(const struct managed *m);
+void serve_lineage_changed(struct managed *m);
+uint64_t serve_head(struct managed *m); /* of the order of the next step */
 bool serve_wants_step(const struct managed *m, int64_t now_us);
 bool serve_hurries(const struct managed *m); /* a change is captured at once */
 bool serve_keeps(struct managed *m);	     /* m->segs, which all replicas have */

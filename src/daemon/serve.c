@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "daemon/http.h"
 #include "daemon/serve.h"
+#include "daemon/upstream.h"
 #include "live/live.h"
 
 enum { HEAD_AGAIN_US = 20000, HEAD_TRIES = 500 };
@@ -49,6 +50,7 @@ static void see(struct managed *m)
 	struct live_now *n = live_now(m->live);
 	*n = (struct live_now){ .ready = m->opened && m->state == DB_IDLE && !generation_none(&m->generation) &&
 					 !m->stepped_to_stop && !m->leaving,
+				.filed = !m->up || followed_is_filed(m),
 				.generation = m->generation,
 				.captured = m->captured,
 				.captured_sum = m->captured_sum,
@@ -112,13 +114,32 @@ static void tell_head(struct managed *m)
 		live_prepared(m->live, false, "the beginning of the WAL cannot be had now");
 }
 
+void serve_head_over(struct managed *m, bool good, const char *why)
+{
+	m->head_wanted = false;
+	see(m);
+	live_prepared(m->live, good, why);
+}
+
+bool serve_has_head(const struct managed *m)
+{
+	return has_head(m);
+}
+
+void serve_lineage_changed(struct managed *m)
+{
+	if (m->live)
+		live_lineage_changed(m->live);
+}
+
 void serve_saw(struct managed *m, struct spool_segment *first)
 {
 	if (!m->live)
 		return;
 	see(m);
 	live_offer(m->live, first);
-	tell_head(m);
+	if (!m->up)
+		tell_head(m);
 	see(m);
 	live_step_done(m->live);
 }
@@ -161,7 +182,7 @@ int64_t serve_turn(struct managed *m, int64_t now_us)
 		return 0;
 	see(m);
 	int64_t next_us = live_turn(m->live, now_us);
-	if (m->head_wanted && !m->out && (!next_us || m->head_again_us < next_us))
+	if (m->head_wanted && !m->out && !m->up && (!next_us || m->head_again_us < next_us))
 		next_us = m->head_again_us;
 	return next_us;
 }
@@ -206,11 +227,6 @@ static struct live_db *find(struct daemon *d, const struct httpd_request *q, str
 	struct managed *m = path && *path ? set_find(d, path) : NULL;
 	if (!m || m->leaving) {
 		live_not_here(q, ret);
-		return NULL;
-	}
-	if (m->up) {
-		http_say(ret, 503, "this is a copy itself, which cannot be followed yet");
-		httpd_add_header(ret, "Retry-After", "2");
 		return NULL;
 	}
 	struct live_db *live = live_of(d, m);

@@ -81,7 +81,6 @@ void managed_saw_followed(struct managed *m, const struct upstream_seen *seen, b
 	s->spool_bytes = m->segs_bytes;
 	s->why_kind = seen->known || !trouble ? ERR_NONE : ERR_UNREACHABLE;
 	keep_text(&s->why, trouble ? seen->reason : NULL);
-	s->done_step = s->reached_step = m->steps_begun;
 }
 
 static struct replica_seen look(const struct replica *r)

@@ -82,6 +82,7 @@ struct upstream_news {
 	struct generation of; /* with `at`: the spool holds everything before, or that is what readers see */
 	struct position at;
 	uint64_t ticks; /* everything that was applied before upstream_tick() gave a lesser number is in */
+	bool lineage;	/* it has changed */
 	bool ended;	/* the thread does nothing any more */
 	bool copied;	/* upstream_want_copy(): `copied_at` */
 	struct generation copied_of;
@@ -105,6 +106,7 @@ enum upstream_promotion upstream_promotion(struct upstream *up, struct err *ret)
 
 /* ---- followed.c: the loop's decisions for a database with m->up ---- */
 int64_t followed_turn(struct managed *m, int64_t now_us);
+bool followed_is_filed(const struct managed *m); /* everything of older indexes is in the file */
 int64_t followed_turn_stopping(struct managed *m, int64_t now_us);
 
 #endif

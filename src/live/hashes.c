@@ -102,7 +102,7 @@ static void start(struct hashing *g)
 		fail(g, "not ready");
 		return;
 	}
-	if (d->now.captured.offset > 0 && !live_find(d, &d->now.generation, zero)) {
+	if (!d->now.filed || (d->now.captured.offset > 0 && !live_find(d, &d->now.generation, zero))) {
 		if (g->prepared++ == PREPARED_MAX) {
 			fail(g, "the beginning of the WAL cannot be had now");
 		} else if (!d->preparing) {

@@ -23,6 +23,8 @@ struct live_db;
 /* What the loop knows of a database at this moment. */
 struct live_now {
 	bool ready; /* it has a generation, and is being captured */
+	bool filed; /* everything of the indexes before the current one is in the database file (else: prepare)
+		     */
 	struct generation generation;
 	struct position captured;
 	struct wal_sum captured_sum; /* of the frame that ends there */
@@ -35,7 +37,8 @@ struct live_now {
 };
 
 struct live_ops {
-	/* The current index is to be in the list from its offset 0 on; then live_prepared is called. */
+	/* The current index is to be in the list from its offset 0 on, and `filed` to be true; then
+	 * live_prepared is called. */
 	void (*prepare)(void *arg);
 	/* A step is wanted that begins from now on. When one with a number above now.steps_begun of this moment
 	 * is now.reached_step, everything that was in the database file at this moment came before

@@ -423,7 +423,7 @@ static void settle(struct follower *f)
 		return;
 	if (f->only_differing && !(same && has_from(d, f->want.index)))
 		follower_end(f, "what came behind the hashes is not kept any longer");
-	else if (!has_head(d))
+	else if (!has_head(d) || !d->now.filed)
 		wait_for_head(f);
 	else
 		begin_content(f);
@@ -821,6 +821,12 @@ void live_stream(struct live_db *d, const struct httpd_request *q, struct httpd_
 	}
 	if (!d->now.ready || d->ended || d->now.page_bytes == 0) {
 		not_ready(ret, "No generation available");
+		return;
+	}
+	/* One that has more than this copy must not be sent back in time. */
+	if (d->now.followed && query.has_position && generation_equal(&query.generation, &d->now.generation) &&
+	    position_compare(query.at, d->now.captured) > 0) {
+		not_ready(ret, "this copy is behind your position");
 		return;
 	}
 	if (copy_full(d->server)) {
