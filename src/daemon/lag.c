@@ -42,14 +42,32 @@ static void fill(uint32_t most_ms[LAG_SLOTS], int64_t from_us, int64_t to_us, in
 	}
 }
 
-void lag_note(struct lag *l, int64_t now_us, int64_t since_us)
+/* false: the clock has gone back. */
+static bool begin(struct lag *l, int64_t now_us)
 {
 	if (!l->noted_us) {
 		for (int i = 0; i < LAG_SLOTS; i++)
 			l->most_ms[i] = LAG_UNKNOWN;
 		l->noted_us = now_us;
 	}
-	if (now_us < l->noted_us)
+	return now_us >= l->noted_us;
+}
+
+void lag_sample(struct lag *l, int64_t now_us, int64_t behind_us)
+{
+	if (!begin(l, now_us))
+		return;
+	int64_t last = slot_of(now_us), first = slot_of(l->noted_us) + 1;
+	for (int64_t slot = first > last - LAG_SLOTS ? first : last - LAG_SLOTS; slot <= last; slot++)
+		l->most_ms[slot % LAG_SLOTS] = LAG_UNKNOWN;
+	raise(&l->most_ms[last % LAG_SLOTS], age_ms(now_us, now_us - behind_us));
+	l->noted_us = now_us;
+	l->sampled = true;
+}
+
+void lag_note(struct lag *l, int64_t now_us, int64_t since_us)
+{
+	if (!begin(l, now_us))
 		return;
 	/* What has ended by now lasted until now; what is seen only now began when it says. */
 	fill(l->most_ms, l->noted_us, now_us, l->since_us ? l->since_us : since_us);
@@ -61,7 +79,11 @@ void lag_note(struct lag *l, int64_t now_us, int64_t since_us)
 void lag_read(const struct lag *l, int64_t now_us, uint32_t ret_ms[LAG_SLOTS])
 {
 	struct lag copy = *l;
-	lag_note(&copy, now_us, l->since_us);
-	for (int64_t i = 0, slot = slot_of(now_us) - LAG_SLOTS + 1; i < LAG_SLOTS; i++, slot++)
-		ret_ms[i] = slot < 0 ? LAG_UNKNOWN : copy.most_ms[slot % LAG_SLOTS];
+	int64_t last = slot_of(now_us);
+	if (!l->sampled)
+		lag_note(&copy, now_us, l->since_us);
+	for (int64_t i = 0, slot = last - LAG_SLOTS + 1; i < LAG_SLOTS; i++, slot++) {
+		bool unknown = slot < 0 || !copy.noted_us || slot > slot_of(copy.noted_us);
+		ret_ms[i] = unknown ? LAG_UNKNOWN : copy.most_ms[slot % LAG_SLOTS];
+	}
 }

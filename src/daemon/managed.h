@@ -170,9 +170,9 @@ struct managed {
 	struct wal_sum captured_sum; /* of the frame that ends there; not of a followed one */
 	struct generation born; /* the newest generation that began in this run: replicas have nothing of it */
 	struct db_seen seen;
-	int64_t took_us;	/* the last step; the job's while it is out */
-	int64_t behind_wall_us; /* since when frames wait to be captured; 0: they do not */
-	struct lag lag;		/* of the last minutes, for the page */
+	int64_t took_us;	       /* the last step; the job's while it is out */
+	int64_t behind_wall_us;	       /* since when frames wait to be captured; 0: they do not */
+	struct lag lag, followers_lag; /* of the last minutes, for the page */
 	uint64_t steps_begun;
 	struct {
 		uint64_t commits, wal_bytes, errors;

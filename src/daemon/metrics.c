@@ -311,6 +311,116 @@ static int write_upstreams(const struct picture *p, struct dyn *to)
 	return 0;
 }
 
+/* ---- followers: by host, so that a connection that comes anew makes no new series ---- */
+
+enum { HOSTS_MOST = 32 }; /* of one database; those beyond are "other" */
+
+struct host {
+	char name[HTTPD_PEER_BYTES];
+	uint64_t behind_bytes, bytes, n;
+	int64_t lag_us;
+};
+
+struct hosts {
+	size_t db; /* number of the database */
+	struct host all[HOSTS_MOST + 1];
+	size_t n;
+};
+
+static void add_follower(void *arg, const struct live_follower *f)
+{
+	struct hosts *h = arg;
+	char name[HTTPD_PEER_BYTES];
+	const char *port = strrchr(f->peer, ':');
+	snprintf(name, sizeof name, "%.*s", (int)(port ? (size_t)(port - f->peer) : strlen(f->peer)), f->peer);
+	size_t i = 0;
+	while (i < h->n && i < HOSTS_MOST && strcmp(h->all[i].name, name) != 0)
+		i++;
+	if (i == h->n) {
+		snprintf(h->all[i].name, sizeof name, "%s", i == HOSTS_MOST ? "other" : name);
+		h->n++;
+	}
+	struct host *at = &h->all[i];
+	at->n++;
+	at->bytes += f->bytes;
+	at->behind_bytes = f->behind_bytes > at->behind_bytes ? f->behind_bytes : at->behind_bytes;
+	at->lag_us = f->lag_us > at->lag_us ? f->lag_us : at->lag_us;
+}
+
+#define HOST(name_, kind_, member, help_)                                                                      \
+	{                                                                                                      \
+		.name = (name_), .type = "gauge", .kind = (kind_), .at = offsetof(struct host, member),        \
+		.help = (help_)                                                                                \
+	}
+static const struct family of_host[] = {
+	HOST("walbrook_follower_connections", U64, n, "Streams open to that host"),
+	HOST("walbrook_follower_lag_seconds", SECONDS, lag_us,
+	     "Age of the oldest commit that is not sent there; the most of its streams"),
+	HOST("walbrook_follower_behind_bytes", U64, behind_bytes,
+	     "Bytes of WAL that are not sent there; the most of its streams"),
+	HOST("walbrook_follower_sent_bytes", U64, bytes, "Bytes sent there by the streams that are open"),
+};
+
+#define LIVE(name_, type_, member, help_)                                                                      \
+	{                                                                                                      \
+		.name = (name_), .type = (type_), .kind = U64,                                                 \
+		.at = offsetof(struct status_followers, member), .help = (help_)                               \
+	}
+static const struct family of_live[] = {
+	LIVE("walbrook_db_followers", "gauge", n, "Streams that are open"),
+	LIVE("walbrook_db_followers_sent_bytes", "counter", totals.bytes, "Bytes of all streams"),
+	LIVE("walbrook_db_followers_streams", "counter", totals.streams, "Streams begun"),
+	LIVE("walbrook_db_followers_contents", "counter", totals.contents, "Contents sent"),
+	LIVE("walbrook_db_followers_fallen_out", "counter", totals.fallen_out,
+	     "Streams ended because what they needed was not kept any more"),
+};
+
+static int write_hosts(const struct picture *p, const struct hosts *all, size_t n, struct dyn *to)
+{
+	for (size_t k = 0; k < sizeof of_host / sizeof *of_host; k++) {
+		const struct family *f = &of_host[k];
+		if (family_head(to, f) < 0)
+			return -1;
+		for (size_t i = 0; i < n; i++)
+			for (size_t h = 0; h < all[i].n; h++)
+				if (sample_begin(to, f, p->dbs[all[i].db].path) < 0 ||
+				    dyn_addf(to, ",peer=") < 0 || label_value(to, all[i].all[h].name) < 0 ||
+				    sample_end(to, f, &all[i].all[h]) < 0)
+					return -1;
+	}
+	return 0;
+}
+
+/* Of databases that somebody has followed since the start. */
+static int write_followers(const struct daemon *d, const struct picture *p, struct dyn *to)
+{
+	size_t n = 0;
+	for (size_t i = 0; i < d->n; i++)
+		n += d->dbs[i]->live != NULL;
+	struct hosts *hosts = calloc(n ? n : 1, sizeof *hosts);
+	struct status_followers *sums = calloc(n ? n : 1, sizeof *sums);
+	int rc = hosts && sums ? 0 : -1;
+	for (size_t i = 0, at = 0; rc == 0 && i < d->n; i++) {
+		if (!d->dbs[i]->live)
+			continue;
+		hosts[at].db = i;
+		live_each(d->dbs[i]->live, p->now.wall_us, add_follower, &hosts[at]);
+		status_of_followers(d->dbs[i], p->now, &sums[at++]);
+	}
+	for (size_t k = 0; rc == 0 && n > 0 && k < sizeof of_live / sizeof *of_live; k++) {
+		rc = family_head(to, &of_live[k]);
+		for (size_t i = 0; rc == 0 && i < n; i++)
+			if (sample_begin(to, &of_live[k], p->dbs[hosts[i].db].path) < 0 ||
+			    sample_end(to, &of_live[k], &sums[i]) < 0)
+				rc = -1;
+	}
+	if (rc == 0 && n > 0)
+		rc = write_hosts(p, hosts, n, to);
+	free(hosts);
+	free(sums);
+	return rc;
+}
+
 /* What dashboards know of any process. */
 static int write_process(const struct picture *p, struct dyn *to)
 {
@@ -359,7 +469,8 @@ int metrics_write(const struct daemon *d, struct dyn *to)
 	if (picture_take(d, &p) < 0)
 		return -1;
 	int rc = write_daemon(&p, to) < 0 || write_dbs(&p, to) < 0 || write_replicas(&p, to) < 0 ||
-				 write_upstreams(&p, to) < 0 || write_process(&p, to) < 0
+				 write_upstreams(&p, to) < 0 || write_followers(d, &p, to) < 0 ||
+				 write_process(&p, to) < 0
 			 ? -1
 			 : 0;
 	picture_free(&p);

@@ -80,6 +80,7 @@ static void word(struct page *p, enum mood mood, const char *s)
 
 /* ---- the graph ---- */
 
+enum { FAR_US = 10000000 }; /* a lag that stands out */
 enum { SLOT_WIDE = 2, HIGH = 22, LEAST_HIGH = 2, MOST_LOG = 22 };
 
 /* Height for a lag: each tenfold is the same step, 1 ms the least that is seen and an hour the top. */
@@ -117,14 +118,24 @@ static void steps(struct page *p, const uint32_t ms[LAG_SLOTS])
 	put(p, "\"/>");
 }
 
-static void graph(struct page *p, const struct lag *l)
+static uint32_t most_of(const uint32_t ms[LAG_SLOTS])
 {
-	uint32_t ms[LAG_SLOTS], most = 0;
-	char age[WORDS_BYTES];
-	lag_read(l, p->now.mono_us, ms);
+	uint32_t most = 0;
 	for (int i = 0; i < LAG_SLOTS; i++)
 		if (ms[i] != LAG_UNKNOWN && ms[i] > most)
 			most = ms[i];
+	return most;
+}
+
+/* Filled: of the replicas, or of a copy; a line: of followers. */
+static void graph(struct page *p, const struct managed *m)
+{
+	uint32_t ms[LAG_SLOTS], of_followers[LAG_SLOTS];
+	char age[WORDS_BYTES];
+	lag_read(&m->lag, p->now.mono_us, ms);
+	lag_read(&m->followers_lag, p->now.mono_us, of_followers);
+	uint32_t most = most_of(ms), line = most_of(of_followers);
+	most = most > line ? most : line;
 	words_age(age, (int64_t)most * 1000);
 	putf(p,
 	     "<svg viewBox=\"0 0 %d %d\" preserveAspectRatio=\"none\" role=\"img\" aria-label=\"Lag of the "
@@ -132,6 +143,8 @@ static void graph(struct page *p, const struct lag *l)
 	     "5 minutes\">",
 	     LAG_SLOTS * SLOT_WIDE, HIGH);
 	steps(p, ms);
+	if (line)
+		steps(p, of_followers);
 	put(p, "</svg>");
 	if (most)
 		putf(p, "<i>most %s</i>", age);
@@ -197,7 +210,7 @@ static void row_db(struct page *p, const struct managed *m, const struct status_
 	cell_lag(p, lag);
 	putf(p, "<td class=\"n b\"></td><td class=\"g\">");
 	if (!generation_none(&db->generation))
-		graph(p, &m->lag);
+		graph(p, m);
 	put(p, "</td></tr>");
 }
 
@@ -252,6 +265,37 @@ static void row_replica(struct page *p, const struct status_db *db, const struct
 	put(p, "</td></tr>");
 }
 
+static void row_follower(struct page *p, const struct live_follower *f)
+{
+	char buf[WORDS_BYTES];
+	bool far = f->lag_us > FAR_US;
+	put(p, "<tr class=\"r\"><th scope=\"row\">to <b>");
+	text(p, f->peer);
+	put(p, f->extended ? "</b></th><td class=\"w\">" : "</b>, plain</th><td class=\"w\">");
+	word(p, far ? WARN : f->phase == LIVE_FOLLOWS ? OK : OFF, words_follower(f));
+	put(p, "</td>");
+	cell_position(p, &f->generation, f->at);
+	cell_lag(p, words_age(buf, f->lag_us));
+	cell_behind(p, f->behind_bytes);
+	putf(p, "<td class=\"g\">%s sent", words_bytes(buf, f->bytes));
+	putf(p, " in %s</td></tr>", words_age(buf, p->now.wall_us - f->since_wall_us));
+}
+
+static void rows_followers(struct page *p, const struct managed *m)
+{
+	struct words_followers f;
+	words_worst_followers(m, p->now, &f);
+	for (size_t i = 0; i < f.n; i++) {
+		put(p, "\n");
+		row_follower(p, &f.worst[i]);
+	}
+	if (f.all > f.n)
+		putf(p,
+		     "\n<tr class=\"r\"><th scope=\"row\" colspan=\"6\">and %zu more followers, not further "
+		     "behind</th></tr>",
+		     f.all - f.n);
+}
+
 static void rows_of(struct page *p, const struct managed *m)
 {
 	struct status_db db;
@@ -270,6 +314,7 @@ static void rows_of(struct page *p, const struct managed *m)
 		put(p, "\n");
 		row_replica(p, &db, &r);
 	}
+	rows_followers(p, m);
 	put(p, "</tbody>\n");
 }
 
@@ -291,6 +336,7 @@ static bool needs(struct page *p, const struct managed *m, bool add)
 		p->n.needs += bad;
 		p->n.replicas += db.replicas_n;
 		p->n.upstreams += followed;
+		p->n.followers += m->live ? live_count(m->live) : 0;
 	}
 	return bad;
 }
@@ -388,8 +434,10 @@ static void table(struct page *p)
 int page_write(const struct daemon *d, struct dyn *to)
 {
 	struct page p = { .d = d, .to = to, .now = status_now() };
-	for (size_t i = 0; i < d->n; i++)
+	for (size_t i = 0; i < d->n; i++) {
+		status_sample_followers(d->dbs[i], p.now);
 		needs(&p, d->dbs[i], true);
+	}
 	put(&p, page_part[0]);
 	if (p.n.needs)
 		putf(&p, "%zu of %zu need attention - ", p.n.needs, d->n);
@@ -399,9 +447,8 @@ int page_write(const struct daemon *d, struct dyn *to)
 	header(&p);
 	trouble(&p);
 	table(&p);
-	put(&p, "<footer><p>The graphs show the lag of the last five minutes on a scale on which each step up "
-		"is ten "
-		"times more, from a millisecond to an hour. <a href=\"/status\">JSON</a>, "
+	put(&p, "<footer><p>The graphs show the lag of the last five minutes, from a millisecond to an hour in "
+		"steps of ten times. A line: followers. <a href=\"/status\">JSON</a>, "
 		"<a href=\"/metrics\">metrics</a></p></footer>\n</main>");
 	put(&p, page_part[2]);
 	return p.failed ? -1 : 0;

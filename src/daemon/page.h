@@ -11,7 +11,6 @@
 
 enum {
 	PAGE_DATABASES_MOST = 200, /* rows of more would help nobody; those that need somebody come first */
-	PAGE_FOLLOWERS_MOST = 12,  /* of one database: those that are furthest behind */
 };
 
 /* The whole page. -1: no memory, or too large. */

@@ -75,7 +75,18 @@ static void table_rows(struct show *s, const struct managed *m, const struct sta
 			     : "-",
 		     words_lag(c, db, &r), words_bytes(f, r.behind_bytes), words_replica(w, db, &r));
 	}
-	if (db->replicas_n == 0 && !followed)
+	struct status_followers fs;
+	status_of_followers(m, s->now, &fs);
+	bool first = db->replicas_n == 0 && !followed;
+	if (fs.n > 0)
+		line(s->to, '=', "%s\t%s\t%s\tto %zu %s\t-\t%s\t%s\t%s", first ? path : "",
+		     first ? db->state_name : "", first ? at : "", (size_t)fs.n,
+		     fs.n == 1 ? "follower" : "followers", words_age(c, fs.lag_us),
+		     words_bytes(f, fs.behind_bytes),
+		     fs.copying	 ? "a copy is sent"
+		     : fs.lag_us ? "behind"
+				 : "ok");
+	else if (first)
 		line(s->to, '=', "%s\t%s\t%s\t-\t-\t-\t-\tno replica", path, db->state_name, at);
 }
 
@@ -90,7 +101,9 @@ static void explain_db(struct dyn *to, const struct status_db *db, struct status
 	line(to, ' ', "%s: %s for %s: %s", db->path, db->state_name,
 	     words_age(age, db->since_wall_us ? now.wall_us - db->since_wall_us : 0), words_reason(db));
 	if (db->followed)
-		line(to, ' ', "  what is here stays as it is, and readable");
+		line(to, ' ', "  %s",
+		     generation_none(&db->generation) ? "nothing is here yet"
+						      : "what is here stays as it is, and readable");
 	else if (db->state == DB_GAP)
 		line(to, ' ', "  nothing is captured now; a new generation begins by itself as soon as it can");
 	else if (db->state == DB_BROKEN)
@@ -189,6 +202,25 @@ static void whole_upstream(struct dyn *to, const struct status_upstream *u)
 		      s->local_writers);
 }
 
+static void whole_followers(struct show *s, const struct managed *m)
+{
+	struct words_followers f;
+	char a[WORDS_BYTES], b[WORDS_BYTES], c[WORDS_BYTES], at[TIME_TEXT_BYTES], pos[POSITION_TEXT_BYTES];
+	words_worst_followers(m, s->now, &f);
+	for (size_t i = 0; i < f.n; i++) {
+		const struct live_follower *one = &f.worst[i];
+		line(s->to, ' ', "follower %s%s", one->peer, one->extended ? "" : " (a plain client)");
+		field(s->to, "state", "%s since %s", words_follower(one), words_when(at, one->since_wall_us));
+		field(s->to, "sent", "%s, %s in %" PRIu64 " segments",
+		      generation_none(&one->generation) ? "-" : position_format(pos, &one->generation, one->at),
+		      words_bytes(c, one->bytes), one->segments);
+		field(s->to, "lag", "%s, %s of WAL", words_age(a, one->lag_us),
+		      words_bytes(b, one->behind_bytes));
+	}
+	if (f.all > f.n)
+		line(s->to, ' ', "and %zu more followers, which are not further behind", f.all - f.n);
+}
+
 static void whole_db(struct show *s, const struct managed *m, const struct status_db *db, bool *trouble)
 {
 	struct dyn *to = s->to;
@@ -222,6 +254,7 @@ static void whole_db(struct show *s, const struct managed *m, const struct statu
 		*trouble = *trouble || words_replica_needs(&r);
 		whole_replica(to, db, &r);
 	}
+	whole_followers(s, m);
 }
 
 /* ---- JSON ---- */
@@ -345,6 +378,37 @@ static void json_upstream(struct json *j, const struct status_upstream *u)
 	json_end(j);
 }
 
+static void json_follower(void *arg, const struct live_follower *f)
+{
+	struct json *j = arg;
+	json_object(j, NULL);
+	json_string(j, "peer", f->peer);
+	json_string(j, "state", status_follower_phase(f->phase));
+	json_bool(j, "extended", f->extended);
+	json_when(j, "since", f->since_wall_us);
+	json_position(j, "position", &f->generation, f->at);
+	json_seconds(j, "lag_seconds", f->lag_us);
+	json_uint(j, "behind_bytes", f->behind_bytes);
+	json_uint(j, "sent_bytes", f->bytes);
+	json_uint(j, "sent_segments", f->segments);
+	json_end(j);
+}
+
+static void json_followers(struct show *s, const struct managed *m)
+{
+	struct json *j = &s->j;
+	struct status_followers sum;
+	status_of_followers(m, s->now, &sum);
+	json_array(j, "followers");
+	if (m->live)
+		live_each(m->live, s->now.wall_us, json_follower, j);
+	json_end(j);
+	json_uint(j, "followers_sent_bytes", sum.totals.bytes);
+	json_uint(j, "followers_streams", sum.totals.streams);
+	json_uint(j, "followers_contents", sum.totals.contents);
+	json_uint(j, "followers_fallen_out", sum.totals.fallen_out);
+}
+
 static void json_db(struct show *s, const struct managed *m, const struct status_db *db, bool *trouble)
 {
 	struct json *j = &s->j;
@@ -388,6 +452,7 @@ static void json_db(struct show *s, const struct managed *m, const struct status
 		json_replica(j, &r);
 	}
 	json_end(j);
+	json_followers(s, m);
 	json_end(j);
 }
 

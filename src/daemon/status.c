@@ -182,6 +182,19 @@ static int64_t oldest_of_all(const struct managed *m)
 	return oldest_us;
 }
 
+enum { SAMPLE_US = 1000000 };
+
+/* Only while there are captures, and rarely: there may be a thousand of them. Who is behind at the moment of a
+ * new capture has not been sent what came before it. */
+void status_sample_followers(struct managed *m, struct status_now now)
+{
+	struct status_followers f;
+	if (!m->live || live_count(m->live) == 0 || now.mono_us - m->followers_lag.noted_us < SAMPLE_US)
+		return;
+	status_of_followers(m, now, &f);
+	lag_sample(&m->followers_lag, now.mono_us, f.lag_us);
+}
+
 void managed_saw_lag(struct managed *m)
 {
 	struct status_now now = status_now();
@@ -193,6 +206,7 @@ void managed_saw_lag(struct managed *m)
 		lag_us = of_copy_us > lag_us ? of_copy_us : lag_us;
 	}
 	lag_note(&m->lag, now.mono_us, lag_us ? now.mono_us - lag_us : 0);
+	status_sample_followers(m, now);
 }
 
 /* The state with what the loop knows beyond the last step. */
@@ -263,7 +277,7 @@ void status_of_db(const struct managed *m, struct status_now now, struct status_
 		ret->commit_wall_us = seen.commit_wall_us;
 		ret->captured_commits = seen.transactions;
 	}
-	if (!m->ready)
+	if (!m->ready && !(m->up && s->why))
 		ret->reason = "not looked at yet";
 	if (s->wal_frames > 0 && s->page_bytes > 0)
 		ret->wal_bytes = wal_offset_of(s->page_bytes, s->wal_frames);
@@ -321,4 +335,31 @@ bool status_of_upstream(const struct managed *m, struct status_now now, struct s
 	bool behind = s->known && s->applied.index == s->primary.index && s->applied.offset < s->primary.offset;
 	ret->behind_bytes = behind ? s->primary.offset - s->applied.offset : 0;
 	return true;
+}
+
+static void add_follower(void *arg, const struct live_follower *f)
+{
+	struct status_followers *sum = arg;
+	sum->n++;
+	sum->copying += f->phase == LIVE_COPIES;
+	sum->lag_us = f->lag_us > sum->lag_us ? f->lag_us : sum->lag_us;
+	sum->behind_bytes = f->behind_bytes > sum->behind_bytes ? f->behind_bytes : sum->behind_bytes;
+}
+
+void status_of_followers(const struct managed *m, struct status_now now, struct status_followers *ret)
+{
+	*ret = (struct status_followers){ .n = 0 };
+	if (!m->live)
+		return;
+	ret->totals = live_totals(m->live);
+	live_each(m->live, now.wall_us, add_follower, ret);
+}
+
+const char *status_follower_phase(enum live_phase p)
+{
+	static const char *const names[] = { [LIVE_WAITS] = "waits",
+					     [LIVE_COPIES] = "copies",
+					     [LIVE_FOLLOWS] = "follows",
+					     [LIVE_ENDS] = "ends" };
+	return names[p];
 }

@@ -19,6 +19,7 @@
 #include "conf/url.h"
 #include "daemon/parts.h"
 #include "daemon/upstream.h"
+#include "live/live.h"
 
 struct status_now {
 	int64_t mono_us, wall_us;
@@ -101,5 +102,17 @@ struct status_upstream {
 };
 /* false: it follows nobody. */
 bool status_of_upstream(const struct managed *m, struct status_now now, struct status_upstream *ret);
+
+/* Those who follow a database here, all together; live_each() gives each. */
+struct status_followers {
+	uint64_t n, copying;   /* copying: still get content */
+	int64_t lag_us;	       /* the most of one */
+	uint64_t behind_bytes; /* the most of one */
+	struct live_totals totals;
+};
+void status_of_followers(const struct managed *m, struct status_now now, struct status_followers *ret);
+/* For the graph: at captures and when somebody looks. */
+void status_sample_followers(struct managed *m, struct status_now now);
+const char *status_follower_phase(enum live_phase p); /* "waits", "copies", "follows", "ends" */
 
 #endif

@@ -121,3 +121,36 @@ const char *words_upstream_lag(char buf[WORDS_BYTES], const struct status_upstre
 {
 	return u->lag_us < 0 ? "-" : words_age(buf, u->lag_us);
 }
+
+const char *words_follower(const struct live_follower *f)
+{
+	if (f->phase == LIVE_COPIES)
+		return "gets a copy";
+	if (f->phase != LIVE_FOLLOWS)
+		return status_follower_phase(f->phase);
+	return f->lag_us ? "behind" : "ok";
+}
+
+static bool further_behind(const struct live_follower *a, const struct live_follower *b)
+{
+	return a->lag_us != b->lag_us ? a->lag_us > b->lag_us : a->behind_bytes > b->behind_bytes;
+}
+
+static void take_follower(void *arg, const struct live_follower *f)
+{
+	struct words_followers *w = arg;
+	w->all++;
+	size_t at = w->n < WORDS_FOLLOWERS_MOST ? w->n++ : WORDS_FOLLOWERS_MOST;
+	for (; at > 0 && further_behind(f, &w->worst[at - 1]); at--)
+		if (at < WORDS_FOLLOWERS_MOST)
+			w->worst[at] = w->worst[at - 1];
+	if (at < WORDS_FOLLOWERS_MOST)
+		w->worst[at] = *f;
+}
+
+void words_worst_followers(const struct managed *m, struct status_now now, struct words_followers *ret)
+{
+	ret->n = ret->all = 0;
+	if (m->live)
+		live_each(m->live, now.wall_us, take_follower, ret);
+}

@@ -24,6 +24,17 @@ const char *words_replica(char buf[WORDS_BYTES], const struct status_db *db, con
 const char *words_upstream(const struct status_upstream *u);
 const char *words_upstream_lag(char buf[WORDS_BYTES], const struct status_upstream *u);
 
+const char *words_follower(const struct live_follower *f);
+
+/* The followers that are furthest behind, most first. */
+enum { WORDS_FOLLOWERS_MOST = 12 };
+struct words_followers {
+	struct live_follower worst[WORDS_FOLLOWERS_MOST];
+	size_t n; /* of worst */
+	size_t all;
+};
+void words_worst_followers(const struct managed *m, struct status_now now, struct words_followers *ret);
+
 /* Somebody is needed. */
 bool words_db_needs(const struct status_db *db);
 bool words_replica_needs(const struct status_replica *r);

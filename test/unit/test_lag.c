@@ -111,12 +111,39 @@ static void test_long_ago(void **state)
 	lag_note(&l, T0, 0); /* the clock does not go back; if it does, nothing breaks */
 }
 
+static void test_samples(void **state)
+{
+	struct lag l = { .noted_us = 0 };
+	(void)state;
+	lag_read(&l, T0, got);
+	lag_sample(&l, T0, 0);
+	lag_sample(&l, T0 + 1 * S, 250000);
+	lag_sample(&l, T0 + 2 * S, 0);
+	lag_read(&l, T0 + 2 * S, got);
+	assert_int_equal(at(0), 250);
+	assert_int_equal(at(1), LAG_UNKNOWN);
+	lag_sample(&l, T0 + 21 * S, 3000); /* nobody looked for three slots */
+	lag_read(&l, T0 + 31 * S, got);
+	assert_int_equal(at(0), LAG_UNKNOWN);
+	assert_int_equal(at(1), LAG_UNKNOWN);
+	assert_int_equal(at(2), 3);
+	assert_int_equal(at(3), LAG_UNKNOWN);
+	assert_int_equal(at(5), LAG_UNKNOWN);
+	assert_int_equal(at(6), 250);
+	lag_sample(&l, T0 + 10000LL * S, 1000); /* longer than all that is kept */
+	lag_read(&l, T0 + 10000LL * S, got);
+	assert_int_equal(at(0), 1);
+	for (int i = 1; i < LAG_SLOTS; i++)
+		assert_int_equal(at(i), LAG_UNKNOWN);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_nothing_noted), cmocka_unit_test(test_peak),
 		cmocka_unit_test(test_quiet_times),   cmocka_unit_test(test_grows_by_itself),
 		cmocka_unit_test(test_seen_late),     cmocka_unit_test(test_long_ago),
+		cmocka_unit_test(test_samples),
 	};
 	return cmocka_run_group_tests_name("lag", tests, NULL, NULL);
 }
