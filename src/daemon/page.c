@@ -227,7 +227,10 @@ static void row_upstream(struct page *p, const struct status_upstream *u)
 	put(p, "</td>");
 	cell_position(p, &s->generation, s->applied);
 	cell_lag(p, words_upstream_lag(buf, u));
-	cell_behind(p, u->behind_bytes);
+	if (s->known)
+		cell_behind(p, u->behind_bytes);
+	else
+		put(p, "<td class=\"n b\"></td>");
 	putf(p, "<td class=\"g\">");
 	if (s->state == UPSTREAM_COPYING && s->copy_total_bytes > 0)
 		putf(p, "%s of ", words_bytes(buf, s->copy_bytes));
@@ -260,7 +263,7 @@ static void row_replica(struct page *p, const struct status_db *db, const struct
 	if (r->snapshot_at.index != UINT64_MAX)
 		putf(p, "snapshot %s old", words_age(buf, p->now.wall_us - r->snapshot_wall_us));
 	if (r->stored_bytes > 0)
-		putf(p, "%s%s of WAL shipped", r->snapshot_at.index != UINT64_MAX ? ", " : "",
+		putf(p, "%s%s shipped", r->snapshot_at.index != UINT64_MAX ? ", " : "",
 		     words_bytes(buf, r->stored_bytes));
 	put(p, "</td></tr>");
 }

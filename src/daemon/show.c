@@ -101,9 +101,12 @@ static void explain_db(struct dyn *to, const struct status_db *db, struct status
 	line(to, ' ', "%s: %s for %s: %s", db->path, db->state_name,
 	     words_age(age, db->since_wall_us ? now.wall_us - db->since_wall_us : 0), words_reason(db));
 	if (db->followed)
-		line(to, ' ', "  %s",
+		line(to, ' ', "  %s%s",
 		     generation_none(&db->generation) ? "nothing is here yet"
-						      : "what is here stays as it is, and readable");
+						      : "what is here stays as it is, and readable",
+		     strcmp(db->state_name, upstream_state_name(UPSTREAM_REFUSED)) == 0
+			     ? ""
+			     : "; it is tried again by itself");
 	else if (db->state == DB_GAP)
 		line(to, ' ', "  nothing is captured now; a new generation begins by itself as soon as it can");
 	else if (db->state == DB_BROKEN)
