@@ -80,7 +80,7 @@ static void word(struct page *p, enum mood mood, const char *s)
 
 /* ---- the graph ---- */
 
-enum { FAR_US = 10000000 }; /* a lag that stands out */
+enum { FAR_US = 3000000 }; /* a lag that stands out */
 enum { SLOT_WIDE = 2, HIGH = 22, LEAST_HIGH = 2, MOST_LOG = 22 };
 
 /* Height for a lag: each tenfold is the same step, 1 ms the least that is seen and an hour the top. */

@@ -53,7 +53,8 @@ static enum reach_result look_position(struct reach *r, struct err *e)
 	return reach_here(m, &r->generation, &r->at) ? REACH_DONE : cannot(m, e);
 }
 
-static enum reach_result look_wait(const struct reach *r, struct err *e)
+/* last: nobody waits any longer. */
+static enum reach_result look_wait(struct reach *r, bool last, struct err *e)
 {
 	const struct managed *m = r->m;
 	char want[POSITION_TEXT_BYTES], is[POSITION_TEXT_BYTES];
@@ -61,17 +62,21 @@ static enum reach_result look_wait(const struct reach *r, struct err *e)
 	struct position here;
 	if (!reach_here(m, &g, &here))
 		return REACH_NOT_YET;
-	if (generation_equal(&g, &r->generation))
+	if (generation_equal(&g, &r->generation)) {
+		r->met = true;
 		return position_compare(here, r->at) >= 0 ? REACH_DONE : REACH_NOT_YET;
+	}
+	if (m->up && !r->met && !last)
+		return REACH_NOT_YET; /* it may be about to hear of it */
 	err_set(e, ERR_FAIL, "%s is at %s, which is another generation than that of %s", m->conf->path,
 		position_format(is, &g, here), position_format(want, &r->generation, r->at));
 	err_hint(e, "What was committed there is not necessarily here; ask for a new position on the primary");
 	return REACH_OTHER;
 }
 
-static enum reach_result look(struct reach *r, struct err *e)
+static enum reach_result look(struct reach *r, bool last, struct err *e)
 {
-	return r->asks ? look_position(r, e) : look_wait(r, e);
+	return r->asks ? look_position(r, e) : look_wait(r, last, e);
 }
 
 static void take_out(struct reach *r)
@@ -104,7 +109,7 @@ static void late(struct loop_timer *t)
 	struct generation g;
 	struct position here;
 	struct err e;
-	enum reach_result result = look(r, &e);
+	enum reach_result result = look(r, true, &e);
 	if (result == REACH_NOT_YET) {
 		result = REACH_LATE;
 		if (reach_here(r->m, &g, &here))
@@ -132,7 +137,7 @@ static enum reach_result begin(struct reach *r, struct daemon *d, const char *pa
 	}
 	r->m = m;
 	r->first_step = m->steps_begun + 1;
-	enum reach_result result = look(r, e);
+	enum reach_result result = look(r, false, e);
 	if (result != REACH_NOT_YET) {
 		r->m = NULL;
 		return result;
@@ -161,7 +166,7 @@ enum reach_result reach_position(struct reach *r, struct daemon *d, const char *
 enum reach_result reach_wait(struct reach *r, struct daemon *d, const char *path, int64_t timeout_us,
 			     reach_over *over, struct err *e)
 {
-	r->asks = false;
+	r->asks = r->met = false;
 	return begin(r, d, path, timeout_us, over, e);
 }
 
@@ -179,14 +184,14 @@ void reach_turn(struct managed *m)
 	struct err e;
 	for (struct reach *r = m->reaches, *next; r; r = next) {
 		next = r->next;
-		if (look(r, &e) == REACH_NOT_YET)
+		if (look(r, false, &e) == REACH_NOT_YET)
 			continue;
 		take_out(r);
 		put_in(r, &ended);
 	}
 	while (ended) {
 		struct reach *r = ended;
-		enum reach_result result = look(r, &e);
+		enum reach_result result = look(r, false, &e);
 		end(r);
 		r->over(r, result, &e);
 	}

@@ -28,6 +28,7 @@ struct reach {
 	/* private */
 	struct reach *next, **link; /* others of the same database; where they point to this one */
 	bool asks;		    /* for the position: a step from first_step on has to be over */
+	bool met;		    /* the database was in the generation */
 	uint64_t first_step;
 	struct loop_timer timer;
 	reach_over *over;

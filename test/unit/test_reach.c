@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "daemon/feed.h"
 #include "daemon/reach.h"
 
 enum { LONG_US = 600000000 };
@@ -186,6 +187,37 @@ static void test_other_generation(void **state)
 	assert_int_equal(a.result, REACH_DONE);
 }
 
+/* What its readers see counts, not what the database has captured; and a follower may be about to hear of a new
+ * generation. */
+static void test_follower(void **state)
+{
+	struct upstream up = { .m = &w.m, .lock = PTHREAD_MUTEX_INITIALIZER };
+	struct one a, b, c;
+	(void)state;
+	w.m.up = &up;
+	assert_int_equal(wait_until(&a, one, 1, 0, LONG_US), REACH_NOT_YET); /* nothing is here */
+	assert_true(up.watched);
+	up.seen = (struct upstream_seen){ .known = true, .generation = one, .applied = { 1, 100 } };
+	reach_turn(&w.m);
+	assert_int_equal(a.result, REACH_DONE);
+	assert_int_equal(wait_until(&a, one, 1, 200, LONG_US), REACH_NOT_YET); /* captured is 4152 */
+	assert_int_equal(wait_until(&b, two, 0, 50, LONG_US), REACH_NOT_YET);
+	assert_int_equal(wait_until(&c, two, 0, 50, 1000), REACH_NOT_YET);
+	while (c.calls == 0)
+		assert_int_equal(loop_turn(w.d.en.loop, 1000000, &w.e), 0);
+	assert_int_equal(c.result, REACH_OTHER);
+	assert_int_equal(a.calls + b.calls, 0);
+	up.seen.generation = two;
+	up.seen.applied = (struct position){ 0, 0 };
+	reach_turn(&w.m);
+	assert_int_equal(a.result, REACH_OTHER); /* it was in that one, and has left it */
+	assert_int_equal(b.calls, 0);
+	up.seen.applied.offset = 50;
+	reach_turn(&w.m);
+	assert_int_equal(b.result, REACH_DONE);
+	w.m.up = NULL;
+}
+
 static void test_late(void **state)
 {
 	struct one a, b;
@@ -254,6 +286,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_no_position, world, world_end),
 		cmocka_unit_test_setup_teardown(test_wait, world, world_end),
 		cmocka_unit_test_setup_teardown(test_other_generation, world, world_end),
+		cmocka_unit_test_setup_teardown(test_follower, world, world_end),
 		cmocka_unit_test_setup_teardown(test_late, world, world_end),
 		cmocka_unit_test_setup_teardown(test_leaves, world, world_end),
 		cmocka_unit_test_setup_teardown(test_one_ends_another, world, world_end),
