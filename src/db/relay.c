@@ -163,10 +163,12 @@ static void carry_proof(struct relay *r, const struct wal_index *h)
 		note_proof(r, h);
 }
 
-static bool take_checkpoint(struct relay *r, struct conn *c, const struct wal_index *h, int64_t wait_us)
+/* Tries for wait_us to take the checkpoint lock with `take`, or, with NULL, to see it free. Either proves h. */
+static bool checkpoint_free(struct relay *r, struct conn *take, const struct wal_index *h, int64_t wait_us)
 {
 	for (int64_t until_us = mono_us() + wait_us;;) {
-		if (conn_take_checkpoint(c)) {
+		int pid;
+		if (take ? conn_take_checkpoint(take) : look_at_lock(r, SHM_CKPT, &pid) == LOCK_FREE) {
 			note_proof(r, h);
 			return true;
 		}
@@ -189,18 +191,10 @@ bool relay_prove(struct relay *r, const struct wal_index *h, int64_t wait_us)
 	carry_proof(r, h);
 	if (is_proven(r, h))
 		return true;
-	for (int64_t until_us = mono_us() + wait_us;;) {
-		int pid;
-		if (look_at_lock(r, SHM_CKPT, &pid) == LOCK_FREE) {
-			note_proof(r, h);
-			r->n.proofs++;
-			return true;
-		}
-		r->n.refused++;
-		if (mono_us() >= until_us)
-			return false;
-		sleep_us(CKPT_RETRY_US);
-	}
+	if (!checkpoint_free(r, NULL, h, wait_us))
+		return false;
+	r->n.proofs++;
+	return true;
 }
 
 /* The index as it is now; the two copies may differ for the moment of a write. When they stay different a
@@ -382,7 +376,7 @@ enum relay_result relay_round(struct relay *r, struct capture *c, bool copy, boo
 	/* The lock is kept from here through the copy, so that no automatic checkpoint of an application slips
 	 * in between and does in a commit's time what we do in ours. */
 	struct conn *other = &r->c[!r->holder];
-	if (copy && conn_slot(other) != 0 && !take_checkpoint(r, relay_conn(r), &h, CKPT_WAIT_US)) {
+	if (copy && conn_slot(other) != 0 && !checkpoint_free(r, relay_conn(r), &h, CKPT_WAIT_US)) {
 		let(r, other);
 		return RELAY_AGAIN;
 	}

@@ -24,8 +24,7 @@
 
 enum { DOC_STORED_MAX = 2 << 20 /* half a million commits */, WARNINGS_MAX = 20 };
 
-/* Room for one more element. */
-static int room(void **v, size_t n, size_t *cap, size_t element_bytes, struct err *e)
+int list_room(void **v, size_t n, size_t *cap, size_t element_bytes, struct err *e)
 {
 	if (n < *cap)
 		return 0;
@@ -83,7 +82,7 @@ static int generation_entry(void *arg, const struct store_entry *entry, struct e
 		return 0;
 	}
 	void *v = g->v;
-	int rc = room(&v, g->n, &g->cap, sizeof *g->v, e);
+	int rc = list_room(&v, g->n, &g->cap, sizeof *g->v, e);
 	g->v = v;
 	if (rc == 0)
 		memcpy(g->v[g->n++].name, entry->name, sizeof g->v->name);
@@ -113,11 +112,10 @@ void generations_free(struct generations *g)
 
 /* ---- objects ---- */
 
-static int object_add(struct plan_object **v, size_t *n, size_t *cap, const struct plan_object *o,
-		      struct err *e)
+int list_object_add(struct plan_object **v, size_t *n, size_t *cap, const struct plan_object *o, struct err *e)
 {
 	void *p = *v;
-	int rc = room(&p, *n, cap, sizeof **v, e);
+	int rc = list_room(&p, *n, cap, sizeof **v, e);
 	*v = p;
 	if (rc == 0)
 		(*v)[(*n)++] = *o;
@@ -135,16 +133,16 @@ static int object_entry(void *arg, const struct store_entry *entry, struct err *
 	}
 	switch (f->kind) {
 	case OBJECT_SNAPSHOT:
-		return object_add(&l->plan.snapshots, &l->plan.snapshots_n, &l->snapshots_cap, &o, e);
+		return list_object_add(&l->plan.snapshots, &l->plan.snapshots_n, &l->snapshots_cap, &o, e);
 	case OBJECT_SEGMENT:
-		return object_add(&l->plan.segments, &l->plan.segments_n, &l->segments_cap, &o, e);
+		return list_object_add(&l->plan.segments, &l->plan.segments_n, &l->segments_cap, &o, e);
 	case OBJECT_INDEX:
 		break;
 	}
-	if (object_add(&l->doc_objects, &l->doc_objects_n, &l->doc_objects_cap, &o, e) < 0)
+	if (list_object_add(&l->doc_objects, &l->doc_objects_n, &l->doc_objects_cap, &o, e) < 0)
 		return -1;
 	void *v = l->doc_indexes;
-	int rc = room(&v, l->doc_indexes_n, &l->doc_indexes_cap, sizeof *l->doc_indexes, e);
+	int rc = list_room(&v, l->doc_indexes_n, &l->doc_indexes_cap, sizeof *l->doc_indexes, e);
 	l->doc_indexes = v;
 	if (rc == 0)
 		l->doc_indexes[l->doc_indexes_n++] = o.at.index;
@@ -157,7 +155,7 @@ static int index_compare(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-static int object_compare(const void *a, const void *b)
+int list_object_compare(const void *a, const void *b)
 {
 	return position_compare(((const struct plan_object *)a)->at, ((const struct plan_object *)b)->at);
 }
@@ -185,7 +183,7 @@ int listing_read_kinds(struct listing *l, struct restore_source *source, const s
 	if (l->doc_indexes_n > 0)
 		qsort(l->doc_indexes, l->doc_indexes_n, sizeof *l->doc_indexes, index_compare);
 	if (l->doc_objects_n > 0)
-		qsort(l->doc_objects, l->doc_objects_n, sizeof *l->doc_objects, object_compare);
+		qsort(l->doc_objects, l->doc_objects_n, sizeof *l->doc_objects, list_object_compare);
 	return 0;
 }
 
@@ -281,7 +279,7 @@ int list_doc_read(struct store *s, const struct generation *g, uint64_t index, s
 static int doc_keep(struct listing *l, struct wal_index_doc *d, struct err *e)
 {
 	void *v = l->docs;
-	int rc = room(&v, l->docs_n, &l->docs_cap, sizeof *l->docs, e);
+	int rc = list_room(&v, l->docs_n, &l->docs_cap, sizeof *l->docs, e);
 	l->docs = v;
 	if (rc < 0) {
 		index_doc_free(d);
@@ -289,7 +287,7 @@ static int doc_keep(struct listing *l, struct wal_index_doc *d, struct err *e)
 	}
 	const struct plan_object wanted = { .at = { d->index, 0 } }, *o = NULL;
 	if (l->doc_objects_n > 0)
-		o = bsearch(&wanted, l->doc_objects, l->doc_objects_n, sizeof wanted, object_compare);
+		o = bsearch(&wanted, l->doc_objects, l->doc_objects_n, sizeof wanted, list_object_compare);
 	d->stored_us = o ? o->created_us : 0;
 	l->docs[l->docs_n++] = *d;
 	*d = (struct wal_index_doc){ 0 };

@@ -57,4 +57,9 @@ void listing_keep(struct listing *l, const struct listing *before, struct positi
 int list_doc_read(struct store *s, const struct generation *g, uint64_t index, struct wal_index_doc *ret,
 		  struct err *e);
 
+/* For whoever lists by himself. Room for one more element of v; a further object at the end; qsort's order. */
+int list_room(void **v, size_t n, size_t *cap, size_t element_bytes, struct err *e);
+int list_object_add(struct plan_object **v, size_t *n, size_t *cap, const struct plan_object *o, struct err *e);
+int list_object_compare(const void *a, const void *b);
+
 #endif

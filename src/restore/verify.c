@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "restore/list.h"
 #include "restore/stop.h"
 #include "restore/verify_walk.h"
 
@@ -172,30 +173,6 @@ static int inside_entry(void *arg, const struct store_entry *entry, struct err *
 /* ---- objects ---- */
 
 /* Room for one more element. */
-static int room(void **v, size_t n, size_t *cap, size_t element_bytes, struct err *e)
-{
-	if (n < *cap)
-		return 0;
-	size_t more = *cap ? *cap * 2 : 32;
-	void *p = realloc(*v, more * element_bytes);
-	if (!p)
-		return err_set(e, ERR_FAIL, "no memory for a listing of %zu objects", n);
-	*v = p;
-	*cap = more;
-	return 0;
-}
-
-static int object_add(struct plan_object **v, size_t *n, size_t *cap, const struct plan_object *o,
-		      struct err *e)
-{
-	void *p = *v;
-	int rc = room(&p, *n, cap, sizeof **v, e);
-	*v = p;
-	if (rc == 0)
-		(*v)[(*n)++] = *o;
-	return rc;
-}
-
 static int object_entry(void *arg, const struct store_entry *entry, struct err *e)
 {
 	struct folder *f = arg;
@@ -208,15 +185,10 @@ static int object_entry(void *arg, const struct store_entry *entry, struct err *
 	if (o.created_us > h->newest_us && f->kind != OBJECT_INDEX)
 		h->newest_us = o.created_us;
 	if (f->kind == OBJECT_SNAPSHOT)
-		return object_add(&h->snapshots, &h->snapshots_n, &h->snapshots_cap, &o, e);
+		return list_object_add(&h->snapshots, &h->snapshots_n, &h->snapshots_cap, &o, e);
 	if (f->kind == OBJECT_SEGMENT)
-		return object_add(&h->segments, &h->segments_n, &h->segments_cap, &o, e);
-	return object_add(&h->docs, &h->docs_n, &h->docs_cap, &o, e);
-}
-
-static int object_compare(const void *a, const void *b)
-{
-	return position_compare(((const struct plan_object *)a)->at, ((const struct plan_object *)b)->at);
+		return list_object_add(&h->segments, &h->segments_n, &h->segments_cap, &o, e);
+	return list_object_add(&h->docs, &h->docs_n, &h->docs_cap, &o, e);
 }
 
 /* Sorts; a store that lists a name twice means one object. */
@@ -224,7 +196,7 @@ static size_t objects_tidy(struct plan_object *v, size_t n)
 {
 	size_t kept = n > 0;
 	if (n > 0)
-		qsort(v, n, sizeof *v, object_compare);
+		qsort(v, n, sizeof *v, list_object_compare);
 	for (size_t i = 1; i < n; i++)
 		if (position_compare(v[i].at, v[kept - 1].at) != 0)
 			v[kept++] = v[i];
@@ -280,7 +252,7 @@ static int early_read(struct verify *v, const struct holding *from, struct holdi
 		d.commits = NULL;
 		d.commits_n = d.commits_cap = 0;
 		void *p = to->early;
-		rc = room(&p, to->early_n, &to->early_cap, sizeof *to->early, e);
+		rc = list_room(&p, to->early_n, &to->early_cap, sizeof *to->early, e);
 		to->early = p;
 		if (rc < 0)
 			return -1;
