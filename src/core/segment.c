@@ -432,6 +432,7 @@ struct walk {
 	struct head head;
 	struct segment_frame frame;
 	uint64_t stored, plain; /* bytes so far */
+	uint64_t behind;	/* of the stored ones: behind the end of the frame */
 	uint32_t word;		/* of the current block */
 	struct room carry;	/* gathers a piece that does not come whole */
 	size_t carry_n;
@@ -460,7 +461,7 @@ static void walk_reset(struct walk *w)
 {
 	w->stage = STAGE_HEAD;
 	w->head = (struct head){ 0 };
-	w->stored = w->plain = 0;
+	w->stored = w->plain = w->behind = 0;
 	w->carry_n = w->history_n = 0;
 }
 
@@ -619,6 +620,8 @@ static int walk_feed(struct walk *w, struct span in, walk_fn *fn, void *arg, str
 		if (rc != 1)
 			return rc;
 	}
+	if (w->stage == STAGE_DONE)
+		w->behind += in.n;
 	return 0;
 }
 
@@ -662,6 +665,11 @@ void segment_reader_reset(struct segment_reader *r)
 {
 	walk_reset(&r->walk);
 	r->failed = false;
+}
+
+uint64_t segment_behind_bytes(const struct segment_reader *r)
+{
+	return r->walk.behind;
 }
 
 uint64_t segment_plain_bytes(const struct segment_reader *r)

@@ -44,7 +44,9 @@ int segment_read(struct segment_reader *r, struct span stored, struct err *e);
 /* To be called at the end of input: fails (ERR_DAMAGED) when nothing came, or the frame has no end. */
 int segment_read_end(struct segment_reader *r, struct err *e);
 uint64_t segment_plain_bytes(const struct segment_reader *r); /* so far */
-void segment_reader_reset(struct segment_reader *r);	      /* for the next object */
+/* That came behind the end of the frame, and were not looked at. */
+uint64_t segment_behind_bytes(const struct segment_reader *r);
+void segment_reader_reset(struct segment_reader *r); /* for the next object */
 void segment_reader_free(struct segment_reader *r);
 
 /* For readers that decompress blocks on several cores: walks the blocks of an object held in memory or fed in

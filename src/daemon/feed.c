@@ -130,14 +130,26 @@ static void wait_for_room(struct feed *d, const struct err *why)
 
 /* ---- orders, and a look at the files ---- */
 
-static void do_orders(struct feed *d)
+/* What is published is with the loop, or nothing is kept. */
+static bool all_is_kept(const struct feed *d)
+{
+	struct follow_source at;
+	if (!d->opened || !follow_position(&d->f, &at) || generation_none(&d->spooled_of))
+		return true;
+	const struct position here = { at.index, at.chain.offset };
+	return !d->pending && generation_equal(&at.generation, &d->spooled_of) &&
+	       position_compare(here, d->spooled) <= 0;
+}
+
+/* good: what readers see is what we left, and all of it is kept. */
+static void do_orders(struct feed *d, bool good)
 {
 	struct upstream *up = d->up;
 	struct err e;
 	pthread_mutex_lock(&up->lock);
 	struct spool_segment *drop = up->drop;
-	uint64_t ticks = up->ticks_wanted;
-	bool ticked = up->news.ticks != ticks, want_copy = up->want_copy;
+	uint64_t ticks = good ? up->ticks_wanted : up->news.ticks;
+	bool ticked = up->news.ticks != ticks, want_copy = good && up->want_copy;
 	d->rewind = d->rewind || up->rewind;
 	up->rewind = false;
 	up->drop = NULL;
@@ -154,6 +166,7 @@ static void do_orders(struct feed *d)
 		up->news.copied = true;
 		up->news.copied_of = at.generation;
 		up->news.copied_at = (struct position){ at.index, at.chain.offset };
+		up->news.copied_epoch = d->seen.content_epoch + d->seen.local_writers;
 		pthread_mutex_unlock(&up->lock);
 	}
 	if (ticked || copied)
@@ -178,8 +191,8 @@ static bool is_disturbed(struct feed *d, int64_t now_us)
 bool feed_tend(struct feed *d)
 {
 	int64_t now_us = mono_us();
-	do_orders(d);
 	bool disturbed = is_disturbed(d, now_us);
+	do_orders(d, !disturbed && all_is_kept(d));
 	if (now_us - d->looked_us >= LOOK_US)
 		d->looked_us = now_us;
 	if (d->opened && d->busy_us && now_us - d->busy_us >= REST_US) {
@@ -412,7 +425,7 @@ void *feed_run(void *arg)
 		follow_until_told(d);
 		drop_client(d);
 		close_here(d);
-		do_orders(d);
+		do_orders(d, false);
 		live_reader_fini(&d->reader);
 		page_hashes_free(&d->here);
 		free(d->bitmap);

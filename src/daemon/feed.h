@@ -53,6 +53,11 @@ struct feed {
 	bool want_hashes, differing; /* differing: this stream was asked for pages that differ */
 	bool refused, lost, full, gap, progress;
 	unsigned gaps;		    /* in a row, without progress */
+	bool merge_first;	    /* plain content came: its first segment is taken as a whole */
+	uint64_t record_of;	    /* number of the record that is being read */
+	uint64_t record_from;	    /* bytes of streams when the record that is being read began */
+	int64_t record_us;	    /* and when that was; 0: between records */
+	bool segment_came;	    /* since plain content */
 	bool caught_up;		    /* nothing was waiting to be read */
 	int64_t complete_us;	    /* plain content is here since; 0: none */
 	struct position skip_until; /* of the segment: what is before it is applied */
@@ -67,6 +72,11 @@ struct feed {
 	bool spooling;			 /* a segment is being written */
 	struct segment_writer *trimming; /* only its end, from `spooled` on; NULL: as it came */
 	bool rewind;			 /* the current index comes again from its start, for the spool */
+	/* Files of this generation through this index are, or were, in the loop's list: their names are not
+	 * used again before the loop has forgotten them (upstream_rewind). */
+	struct generation top_of;
+	uint64_t top;
+	bool hole; /* and so a segment was left out */
 	struct spool_file file;
 	struct generation spooled_of;
 	struct position spooled; /* the spool holds everything of `spooled_of` up to here, without a hole since

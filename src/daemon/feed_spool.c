@@ -69,12 +69,17 @@ static int load_generation(void *arg, const struct generation *g)
 		log_warn("spool cannot be read", L_S("db", l->d->up->m->conf->path), L_S("error", e.text));
 	for (last = list; last && last->next;)
 		last = last->next;
-	if (!last || (current && (last->at.index != l->at->index || last->end != l->at->chain.offset))) {
+	if (!last || !l->at ||
+	    (current && (last->at.index != l->at->index || last->end != l->at->chain.offset))) {
 		for (struct spool_segment *x = list; x; x = x->next)
 			s->bytes -= x->stored_bytes;
 		spool_segments_free(list);
 		spool_remove_generation(s, g, &e);
 		return 0;
+	}
+	if (current) {
+		l->d->top_of = *g;
+		l->d->top = last->at.index;
 	}
 	*l->end = list;
 	l->end = &last->next;
@@ -149,8 +154,11 @@ static bool goes_on(struct feed *d, const struct record *r, struct position *ret
 {
 	bool same = generation_equal(&r->generation, &d->spooled_of);
 	*ret = r->at;
-	if (r->at.offset == 0 && !(same && r->at.index <= d->spooled.index))
-		return !same || r->at.index == d->spooled.index + 1;
+	if (r->at.offset == 0 && !(same && r->at.index <= d->spooled.index)) {
+		bool listed = generation_equal(&r->generation, &d->top_of) && r->at.index <= d->top;
+		d->hole = d->hole || (!same && listed);
+		return same ? r->at.index == d->spooled.index + 1 : !listed;
+	}
 	if (!same || r->at.index != d->spooled.index || r->at.offset > d->spooled.offset)
 		return false;
 	*ret = d->spooled;
@@ -240,6 +248,15 @@ static struct spool_segment *make_segment(struct feed *d, struct position end)
 }
 
 /* Nothing is spooled, or nothing is spooled of this generation yet: where readers are. */
+static void tell_hole(struct feed *d)
+{
+	pthread_mutex_lock(&d->up->lock);
+	d->up->news.hole = true;
+	pthread_mutex_unlock(&d->up->lock);
+	d->hole = false;
+	feed_tell(d, true);
+}
+
 static void tell_position(struct feed *d)
 {
 	struct upstream *up = d->up;
@@ -264,6 +281,8 @@ void feed_spool_flush(struct feed *d)
 	struct spool_segment *last = d->pending;
 	if (follow_content_waits(&d->f, NULL))
 		return;
+	if (d->hole)
+		tell_hole(d);
 	if (!last) {
 		tell_position(d);
 		return;
@@ -320,6 +339,7 @@ void feed_spool_end(struct feed *d, struct position end)
 	}
 	*d->pending_end = s;
 	d->pending_end = &s->next;
-	d->spooled_of = s->generation;
+	d->spooled_of = d->top_of = s->generation;
 	d->spooled = end;
+	d->top = end.index;
 }

@@ -29,6 +29,8 @@ enum {
 	TURN_US = 1000000,
 	PLAIN_PAUSE_US = 250000,
 	PLAIN_MOST_US = 5000000,
+	RECORD_US = 15000000,
+	RECORD_BYTES_A_S = 4096,
 	FAR_BEHIND_US = 2000000,
 	WHOLE_PAGES = 64, /* content of fewer pages is taken as it comes */
 	TARGET_BYTES = 3 * PATH_BYTES + 256,
@@ -59,6 +61,23 @@ static const char *why_refused(enum lineage_match m)
 	return NULL;
 }
 
+/* The one that was promoted went on from before what we have. */
+static void say_what_is_lost(const struct feed *d, const struct lineage_promotion *p)
+{
+	struct follow_source at;
+	char here[POSITION_TEXT_BYTES], there[POSITION_TEXT_BYTES];
+	if (!follow_position(&d->f, &at) || !generation_equal(&at.generation, &p->generation))
+		return;
+	const struct position now = { at.index, at.chain.offset };
+	if (position_compare(now, p->at) <= 0)
+		return;
+	log_warn("another follower was promoted, and what this one received behind that position is not part "
+		 "of the "
+		 "new history",
+		 L_S("db", path_of(d)), L_S("here", position_format(here, &at.generation, now)),
+		 L_S("promoted_from", position_format(there, &p->generation, p->at)));
+}
+
 static int take_lineage(struct feed *d, struct lineage *theirs, struct err *e)
 {
 	const struct managed *m = d->up->m;
@@ -66,6 +85,8 @@ static int take_lineage(struct feed *d, struct lineage *theirs, struct err *e)
 	enum lineage_match match = none ? LINEAGE_AHEAD : lineage_compare(&d->ours, theirs);
 	if (match == LINEAGE_SAME)
 		return 0;
+	if (match == LINEAGE_AHEAD && !none)
+		say_what_is_lost(d, &theirs->promotions[d->ours.n]);
 	if (why_refused(match) && !d->any_lineage) {
 		d->refused = true;
 		err_set(e, ERR_EXISTS, "%s: the primary %s %s", m->conf->path, m->conf->upstream_url,
@@ -127,6 +148,22 @@ static int took(struct feed *d, enum follow_result rc, struct err *e)
 	return -1;
 }
 
+static struct position next_of(const struct feed *d)
+{
+	return (struct position){ d->f.next.index, d->f.next.chain.offset };
+}
+
+/* Who follows a plain server has no lineage of it: this copy and those that follow it have one of their own. */
+static void make_lineage(struct feed *d)
+{
+	const struct managed *m = d->up->m;
+	struct err e = ERR_INIT;
+	if (d->reader.extended || d->ours.line[0])
+		return;
+	if (lineage_read_or_make(m->meta_dir, &d->f.o.owner, &d->ours, &e) < 0)
+		log_warn("no lineage can be made", L_S("db", path_of(d)), L_S("error", e.text));
+}
+
 static void published(struct feed *d)
 {
 	d->progress = true;
@@ -134,6 +171,8 @@ static void published(struct feed *d)
 	if (!follow_content_waits(&d->f, NULL) && d->seen.state == UPSTREAM_COPYING) {
 		d->seen.contents++;
 		d->seen.content_epoch++;
+		make_lineage(d);
+		d->seen.primary = next_of(d);
 		log_info("the copy is complete", L_S("db", path_of(d)), L_I("pages", d->f.pages),
 			 L_I("received", d->seen.copy_bytes));
 		feed_state(d, UPSTREAM_FOLLOWING, "");
@@ -210,6 +249,8 @@ static int on_complete(void *arg, const struct record *r, struct err *e)
 	struct feed *d = arg;
 	const struct position unknown = { INT64_MAX, INT64_MAX };
 	bool plain = !d->reader.extended;
+	d->merge_first = plain;
+	d->segment_came = false;
 	follow_content_until(&d->f, plain ? unknown : r->at);
 	int rc = took(d, feed_wait_for_readers(d, follow_content_end(&d->f, e), e), e);
 	if (rc == 0 && follow_content_waits(&d->f, NULL))
@@ -234,11 +275,6 @@ static int settle(struct feed *d, struct err *e)
 
 /* ---- segments ---- */
 
-static struct position next_of(const struct feed *d)
-{
-	return (struct position){ d->f.next.index, d->f.next.chain.offset };
-}
-
 static int on_commits(void *arg, const struct record *r, const struct index_commit *v, size_t n, struct err *e)
 {
 	struct feed *d = arg;
@@ -259,7 +295,6 @@ static int on_commits(void *arg, const struct record *r, const struct index_comm
 static int on_segment(void *arg, const struct record *r, struct err *e)
 {
 	struct feed *d = arg;
-	(void)e;
 	struct position next = next_of(d);
 	bool same = generation_equal(&r->generation, &d->f.next.generation);
 	bool verify =
@@ -267,6 +302,13 @@ static int on_segment(void *arg, const struct record *r, struct err *e)
 	d->skip_until = (struct position){ 0, 0 };
 	if (same && !verify && position_compare(r->at, next) < 0)
 		d->skip_until = next;
+	if (same && r->at.index < next.index) {
+		d->gap = true;
+		return err_set(e, ERR_DAMAGED,
+			       "a segment of index %08" PRIx64 " comes, which is before index %08" PRIx64
+			       ", where this copy is",
+			       r->at.index, next.index);
+	}
 	if (!d->commits_given)
 		d->commits_n = 0;
 	d->segment = *r;
@@ -309,7 +351,9 @@ static int on_plain(void *arg, struct position from, struct span plain, bool pro
 	struct span rest = trimmed(d, &at, plain);
 	uint64_t before = d->f.n.published;
 	if (rest.n > 0) {
-		enum follow_publish how = !proven ? FOLLOW_HELD : far_behind(d) ? FOLLOW_MERGED : FOLLOW_EACH;
+		enum follow_publish how = !proven			    ? FOLLOW_HELD
+					  : d->merge_first || far_behind(d) ? FOLLOW_MERGED
+									    : FOLLOW_EACH;
 		enum follow_result rc = follow_segment(&d->f, &d->segment.generation, at, rest, how, e);
 		rc = feed_wait_for_readers(d, rc, e);
 		if (took(d, rc, e) < 0)
@@ -334,6 +378,8 @@ static int on_segment_end(void *arg, struct position end, struct err *e)
 			d->seen.applied_wall_us + d->seen.clock_ahead_us - d->seen.commit_wall_us;
 	}
 	d->seen.primary = end;
+	d->merge_first = d->merge_first && end.offset <= WAL_HEADER_BYTES;
+	d->segment_came = true;
 	feed_spool_end(d, end);
 	d->commits_given = false;
 	feed_tell(d, atomic_load(&d->up->watched));
@@ -343,18 +389,17 @@ static int on_segment_end(void *arg, struct position end, struct err *e)
 static int on_heartbeat(void *arg, const struct record *r, int64_t clock_us, struct err *e)
 {
 	struct feed *d = arg;
-	struct position next = next_of(d), until;
+	struct position next = next_of(d);
 	d->progress = true;
 	d->seen.heard_wall_us = wall_us();
 	d->seen.clock_ahead_us = clock_us - d->seen.heard_wall_us;
-	if (!generation_equal(&r->generation, &d->f.next.generation))
-		return 0; /* it speaks of what begins next */
+	bool ours = generation_equal(&r->generation, &d->f.next.generation);
+	bool only_time = r->at.index + r->at.offset == 0 && next.index + next.offset > 0;
+	if (!ours || only_time) /* it speaks of what begins next, or we wait for our turn */
+		return 0;
 	d->seen.primary = r->at;
-	bool waits = follow_content_waits(&d->f, &until);
-	if (waits && position_compare(r->at, until) >= 0)
-		return settle(d, e);
 	bool begins = r->at.index == next.index + 1 && r->at.offset <= WAL_HEADER_BYTES;
-	bool known = waits || d->f.known;
+	bool known = follow_content_waits(&d->f, NULL) || d->f.known;
 	if (!known || begins || position_compare(r->at, next) <= 0) {
 		feed_tell(d, false);
 		return 0;
@@ -547,13 +592,20 @@ static int request(struct feed *d, struct err *e)
 		snprintf(to + n, room, "&generation=%s&index=%016" PRIx64 "&txn=1",
 			 d->hashes_at.generation.name, d->hashes_at.at.index);
 	} else if (follow_position(&d->f, &at) && d->gaps < 2) {
-		snprintf(to + n, room, "&generation=%s&index=%016" PRIx64 "&offset=%016" PRIx64 "&txn=1",
-			 at.generation.name, at.index, d->rewind ? 0 : at.chain.offset);
+		uint64_t offset = d->rewind ? 0 : at.chain.offset;
+		int k = snprintf(to + n, room,
+				 "&generation=%s&index=%016" PRIx64 "&offset=%016" PRIx64 "&txn=1",
+				 at.generation.name, at.index, offset);
+		if (offset > WAL_HEADER_BYTES) /* proves that we have what is there */
+			snprintf(to + n + k, room - (size_t)k, "&sum=%08" PRIx32 "%08" PRIx32, at.chain.sum.s0,
+				 at.chain.sum.s1);
 	} else {
 		snprintf(to + n, room, "&txn=1");
 	}
-	if (d->rewind)
+	if (d->rewind) {
 		feed_spool_content(d);
+		d->top_of = (struct generation){ "" };
+	}
 	d->rewind = false;
 	return begin(d, to, d->differing, e);
 }
@@ -563,7 +615,30 @@ static int look_at_plain(struct feed *d, bool quiet, struct err *e)
 {
 	if (!d->complete_us || !follow_content_waits(&d->f, NULL) || !live_between_records(&d->reader))
 		return 0;
-	return quiet || mono_us() - d->complete_us > PLAIN_MOST_US ? settle(d, e) : 0;
+	bool enough = quiet && d->segment_came;
+	return enough || mono_us() - d->complete_us > PLAIN_MOST_US ? settle(d, e) : 0;
+}
+
+/* A record whose length was damaged swallows what follows it, heartbeats included: it does not come to its end.
+ */
+static int look_at_record(struct feed *d, struct err *e)
+{
+	int64_t now_us = mono_us();
+	if (!d->reader.extended || live_between_records(&d->reader)) {
+		d->record_us = 0;
+		return 0;
+	}
+	if (!d->record_us || d->record_of != d->reader.records) {
+		d->record_us = now_us;
+		d->record_of = d->reader.records;
+		d->record_from = d->seen.received_bytes;
+		return 0;
+	}
+	uint64_t least = (uint64_t)((now_us - d->record_us) / 1000000) * RECORD_BYTES_A_S;
+	if (now_us - d->record_us < RECORD_US || d->seen.received_bytes - d->record_from >= least)
+		return 0;
+	return err_set(e, ERR_DEADLINE, "%s: a record of the stream does not come to its end",
+		       d->up->m->conf->upstream_url);
 }
 
 int feed_stream(struct feed *d, struct err *e)
@@ -590,11 +665,14 @@ int feed_stream(struct feed *d, struct err *e)
 		}
 		d->caught_up = d->caught_up || (quiet && d->seen.connected);
 		rc = look_at_plain(d, quiet, e);
+		if (rc == 0)
+			rc = look_at_record(d, e);
 		feed_spool_flush(d);
 		if (rc == 0 && !feed_tend(d))
 			break; /* somebody wants something else */
 	}
 	client_stop(d->client);
+	feed_spool_flush(d); /* what is applied is kept, however the stream ended */
 	feed_spool_abort(d);
 	follow_drop(&d->f);
 	return rc;

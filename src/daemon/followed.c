@@ -49,9 +49,14 @@ static void take_news(struct managed *m, struct upstream_news *news)
 	m->missing = m->walk = false;
 	m->begin = NULL;
 	managed_saw_followed(m, &seen, loaded);
-	if (m->epoch != seen.content_epoch + seen.local_writers)
-		serve_cancel(m); /* what was read of the file is not of one history */
-	m->epoch = seen.content_epoch + seen.local_writers;
+	uint64_t epoch = seen.content_epoch + seen.local_writers;
+	if (m->epoch != epoch) { /* what was read of the file is not of one history */
+		serve_cancel(m);
+		m->filed_of = (struct generation){ "" };
+	}
+	m->epoch = epoch;
+	news->copied = news->copied && news->copied_epoch == epoch;
+	m->wants_rewind = m->wants_rewind || news->hole;
 	if (news->lineage)
 		serve_lineage_changed(m);
 }
@@ -76,6 +81,19 @@ bool followed_is_filed(const struct managed *m)
 	return generation_equal(&m->filed_of, &m->generation) && m->filed.index == m->captured.index;
 }
 
+/* The list has the current index from its start without a hole. */
+static bool whole_index(const struct managed *m)
+{
+	uint64_t end = 0;
+	for (const struct spool_segment *s = m->segs; s; s = s->next)
+		if (s->at.index == m->captured.index && generation_equal(&s->generation, &m->generation)) {
+			if (s->at.offset != end)
+				return false;
+			end = s->end;
+		}
+	return end == m->captured.offset;
+}
+
 /* What followers of this one need: the current index from its start, and in the file what was before it. */
 static void prepare(struct managed *m, const struct upstream_news *news, int64_t now_us)
 {
@@ -89,7 +107,7 @@ static void prepare(struct managed *m, const struct upstream_news *news, int64_t
 		return;
 	if (!m->head_again_us)
 		m->head_again_us = now_us + FILING_US;
-	bool head = serve_has_head(m), filed = followed_is_filed(m);
+	bool head = whole_index(m), filed = followed_is_filed(m);
 	if (head && filed) {
 		serve_head_over(m, true, "");
 		return;

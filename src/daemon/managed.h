@@ -281,7 +281,6 @@ void validate_interrupt(void);		      /* the one that is under way fails soon */
 void serve_saw(struct managed *m, struct spool_segment *first); /* a step is over; first: of the fresh ones */
 /* Of a followed database: what m->head_wanted stands for is done, or cannot be; the head is in the list. */
 void serve_head_over(struct managed *m, bool good, const char *why);
-bool serve_has_head(const struct managed *m);
 void serve_lineage_changed(struct managed *m);
 uint64_t serve_head(struct managed *m); /* of the order of the next step */
 bool serve_wants_step(const struct managed *m, int64_t now_us);

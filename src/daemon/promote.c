@@ -67,6 +67,9 @@ int promote_here(struct follow *f, const char *meta_dir, struct err *e)
 			       f->o.path);
 	struct position from = { at.index, at.chain.offset };
 	position_format(text, &at.generation, from);
+	/* Before anybody is told that it goes on from here. */
+	if (conn_sync_wal(&f->conn, e) < 0 || conn_sync_db(&f->conn, e) < 0)
+		return -1;
 	if (lineage_read(meta_dir, &l, e) < 0) {
 		if (e->kind != ERR_NOTHING)
 			return -1;

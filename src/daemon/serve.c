@@ -121,11 +121,6 @@ void serve_head_over(struct managed *m, bool good, const char *why)
 	live_prepared(m->live, good, why);
 }
 
-bool serve_has_head(const struct managed *m)
-{
-	return has_head(m);
-}
-
 void serve_lineage_changed(struct managed *m)
 {
 	if (m->live)

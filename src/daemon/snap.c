@@ -306,7 +306,7 @@ void snap_followed(struct managed *m, const struct upstream_news *news)
 		return;
 	upstream_look(m->up, &seen);
 	if (p->phase == SNAP_WANTED && news->copied && generation_equal(&news->copied_of, &p->generation)) {
-		p->epoch = seen.content_epoch + seen.local_writers;
+		p->epoch = news->copied_epoch;
 		p->phase = SNAP_COPY;
 		p->was_exact = p->s.exact = false;
 		p->s.generation = news->copied_of;

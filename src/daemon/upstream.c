@@ -135,7 +135,7 @@ void upstream_take(struct upstream *up, struct upstream_news *ret)
 	*ret = up->news;
 	up->news.loaded = up->news.fresh = NULL;
 	up->fresh_last = NULL;
-	up->news.copied = up->news.lineage = false;
+	up->news.copied = up->news.lineage = up->news.hole = false;
 	pthread_mutex_unlock(&up->lock);
 }
 

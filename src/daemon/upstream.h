@@ -86,6 +86,8 @@ struct upstream_news {
 	bool ended;	/* the thread does nothing any more */
 	bool copied;	/* upstream_want_copy(): `copied_at` */
 	struct generation copied_of;
+	uint64_t copied_epoch; /* content_epoch and local_writers at that moment */
+	bool hole; /* segments could not be kept: the list is to be forgotten, and upstream_rewind */
 	struct position copied_at; /* everything before its index is in the database file */
 };
 void upstream_take(struct upstream *up, struct upstream_news *ret);

@@ -66,13 +66,19 @@ void content_drop(struct follow *f)
 	*c = (struct follow_content){ .fd = -1 };
 }
 
-static enum follow_result begin(struct follow *f, const struct generation *g, uint64_t index, struct err *e)
+static enum follow_result begin(struct follow *f, const struct generation *g, uint64_t index, bool same,
+				struct err *e)
 {
 	follow_drop(f);
 	if (f->lost || follow_disturbed(f) || follow_moved(f)) {
 		enum follow_result rc = follow_reopen(f, e);
 		if (rc != FOLLOW_OK && rc != FOLLOW_CONTENT)
 			return rc;
+		if (same) {
+			err_set(e, ERR_FAIL, "%s: somebody else wrote it since its pages were compared",
+				f->o.path);
+			return FOLLOW_CONTENT;
+		}
 	}
 	struct follow_content *c = &f->content;
 	c->carry = malloc(PAGE_BYTES_MAX);
@@ -89,7 +95,7 @@ static enum follow_result begin(struct follow *f, const struct generation *g, ui
 enum follow_result follow_content_begin(struct follow *f, const struct generation *g, uint64_t index,
 					struct err *e)
 {
-	return begin(f, g, index, e);
+	return begin(f, g, index, false, e);
 }
 
 void follow_content_until(struct follow *f, struct position at)
@@ -113,7 +119,7 @@ bool follow_content_waits(const struct follow *f, struct position *ret_until)
 enum follow_result follow_pages_begin(struct follow *f, const struct generation *g, uint64_t index,
 				      uint32_t pages, struct err *e)
 {
-	enum follow_result rc = begin(f, g, index, e);
+	enum follow_result rc = begin(f, g, index, true, e);
 	if (rc != FOLLOW_OK)
 		return rc;
 	if (!conn_is_open(&f->conn)) {
@@ -441,6 +447,13 @@ static int pages_are_there(struct follow *f, uint32_t pages, struct err *e)
 static enum follow_result publish_pages(struct follow *f, uint32_t pages, struct err *e)
 {
 	struct follow_source source = f->next;
+	if (follow_disturbed(f) || follow_moved(f)) {
+		f->lost = true;
+		f->known = false;
+		err_set(e, ERR_FAIL, "%s: somebody else wrote it, or removed files of it, while content came",
+			f->o.path);
+		return FOLLOW_CONTENT;
+	}
 	if (pages_are_there(f, pages, e) < 0)
 		return FOLLOW_FAIL;
 	int clashes = schema_clashes(f, e);

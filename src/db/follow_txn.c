@@ -157,12 +157,16 @@ int txn_frame(struct follow *f, uint32_t pgno, uint32_t commit_pages, const uint
 	return 0;
 }
 
-static uint32_t next_change(uint32_t change)
+/* A mark of ours: SQLite only compares it, and counts from what it finds, as a local writer would; so it must
+ * not be one more than the last. 0 is what a recovery leaves. */
+static uint32_t next_change(uint32_t was)
 {
-	/* 0 is what a recovery leaves: from there a random number, so that it is a mark of ours. */
-	while (change == 0)
+	enum { APART = 1 << 20 };
+	uint32_t change;
+	do
 		sqlite3_randomness(sizeof change, &change);
-	return change + 1 ? change + 1 : 1;
+	while (change < APART || change - was < APART || was - change < APART);
+	return change;
 }
 
 int txn_publish(struct follow *f, uint32_t pages, const struct follow_source *to, struct err *e)

@@ -15,6 +15,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <xxhash.h>
 
 #include "core/segment.h"
 #include "core/wal.h"
@@ -26,6 +27,13 @@ enum {
 	CONTENT_BYTES = 12,
 	HASHES_HEAD_BYTES = 8,
 	HASH_BYTES = 8,
+	CHECK_BYTES = 8,
+	PLACE_AT = 8, /* generation, index and offset in the header of a record */
+	PLACE_BYTES = 24,
+	LINEAGE_MAX_BYTES = 2 << 20,
+	UNKNOWN_MAX_BYTES = 16 << 20,
+	PAGES_MAX_BYTES = 64 << 20,
+	SEGMENT_MAX_BYTES = 1 << 30,
 	PGNO_BYTES = 4,
 };
 
@@ -94,12 +102,49 @@ void live_reader_rest(struct live_reader *r)
 	r->lz4 = NULL;
 }
 
+static void check_free(struct live_reader *r)
+{
+	XXH64_freeState(r->check);
+	r->check = NULL;
+}
+
 void live_reader_fini(struct live_reader *r)
 {
+	check_free(r);
 	dyn_free(&r->small);
 	dyn_free(&r->held);
 	segment_reader_free(r->lz4);
 	r->lz4 = NULL;
+}
+
+/* ---- the check ---- */
+
+static int check_begin(struct live_reader *r, struct err *e)
+{
+	check_free(r);
+	r->check = XXH64_createState();
+	if (!r->check)
+		return err_set(e, ERR_FAIL, "no memory for the check of the content");
+	XXH64_reset(r->check, 0);
+	return 0;
+}
+
+static void check_add(struct live_reader *r, const void *p, size_t n)
+{
+	if (r->check && n > 0)
+		XXH64_update(r->check, p, n);
+}
+
+static void check_place(struct live_reader *r)
+{
+	check_add(r, r->head + PLACE_AT, PLACE_BYTES);
+}
+
+static int check_end(struct live_reader *r, const uint8_t *want, struct err *e)
+{
+	uint64_t is = XXH64_digest(r->check);
+	check_free(r);
+	return is == get_be64(want) ? 0 : bad(r, "what came is not what was sent", e);
 }
 
 /* ---- units: frames, pages with their numbers ---- */
@@ -183,6 +228,7 @@ static int take_units(struct live_reader *r, struct span in, struct err *e)
 
 static int content_bytes(struct live_reader *r, struct span in, struct err *e)
 {
+	check_add(r, in.p, in.n);
 	if (r->differing)
 		return take_units(r, in, e);
 	r->content_next += in.n;
@@ -216,11 +262,34 @@ static int begin_lz4(struct live_reader *r, struct err *e)
 
 /* ---- hashes ---- */
 
+static int hashes_head(struct live_reader *r, struct err *e)
+{
+	uint32_t page_bytes = get_be32(r->small.p);
+	r->hashes_n = get_be32(r->small.p + 4);
+	if (!page_bytes_valid(page_bytes) || r->hashes_n == 0 ||
+	    r->r.size_bytes != HASHES_HEAD_BYTES + (uint64_t)r->hashes_n * HASH_BYTES + CHECK_BYTES)
+		return bad(r, "page size, number of pages and length do not fit", e);
+	return TELL(r, hashes, &r->r, page_bytes, r->hashes_n, e);
+}
+
+/* Eight bytes each: the head, then the hashes, then the check. */
+static int hashes_unit(struct live_reader *r, struct err *e)
+{
+	if (r->hashes_n > 0 && r->hashed == r->hashes_n) {
+		r->hashed++;
+		return check_end(r, r->small.p, e);
+	}
+	check_add(r, r->small.p, HASH_BYTES);
+	if (r->hashes_n == 0)
+		return hashes_head(r, e);
+	r->hashed++;
+	return TELL(r, hash, r->hashed, get_be64(r->small.p), e);
+}
+
 static int hashes_bytes(struct live_reader *r, struct span in, struct err *e)
 {
 	while (in.n > 0) {
-		size_t unit = r->hashes_n ? HASH_BYTES : HASHES_HEAD_BYTES, lacks = unit - r->small.len;
-		size_t n = lacks < in.n ? lacks : in.n;
+		size_t lacks = HASH_BYTES - r->small.len, n = lacks < in.n ? lacks : in.n;
 		if (dyn_add(&r->small, in.p, n) < 0)
 			return err_set(e, ERR_FAIL, "no memory for the hashes of the stream");
 		in.p += n;
@@ -228,17 +297,7 @@ static int hashes_bytes(struct live_reader *r, struct span in, struct err *e)
 		if (n < lacks)
 			return 0;
 		r->small.len = 0;
-		if (r->hashes_n) {
-			if (TELL(r, hash, ++r->hashed, get_be64(r->small.p), e) != 0)
-				return -1;
-			continue;
-		}
-		uint32_t page_bytes = get_be32(r->small.p);
-		r->hashes_n = get_be32(r->small.p + 4);
-		if (!page_bytes_valid(page_bytes) || r->hashes_n == 0 ||
-		    r->r.size_bytes != HASHES_HEAD_BYTES + (uint64_t)r->hashes_n * HASH_BYTES)
-			return bad(r, "page size, number of pages and length do not fit", e);
-		if (TELL(r, hashes, &r->r, page_bytes, r->hashes_n, e) != 0)
+		if (hashes_unit(r, e) != 0)
 			return -1;
 	}
 	return 0;
@@ -255,7 +314,10 @@ static uint64_t small_max(uint32_t type)
 		return 8;
 	case RECORD_CONTENT:
 		return CONTENT_BYTES;
+	case RECORD_COMPLETE:
+		return CHECK_BYTES;
 	case RECORD_LINEAGE:
+		return LINEAGE_MAX_BYTES;
 	case RECORD_END:
 		return TEXT_MAX_BYTES;
 	default:
@@ -272,13 +334,14 @@ static bool is_known(const struct live_reader *r)
 {
 	if (r->r.type == RECORD_SEGMENT || r->r.type == RECORD_SNAPSHOT)
 		return true;
-	return r->extended && (is_small(r->r.type) || r->r.type == RECORD_PAGES ||
-			       r->r.type == RECORD_COMPLETE || r->r.type == RECORD_HASHES);
+	return r->extended && (is_small(r->r.type) || r->r.type == RECORD_PAGES || r->r.type == RECORD_HASHES);
 }
 
 static int begin_segment(struct live_reader *r, struct err *e)
 {
 	uint64_t offset = r->r.at.offset;
+	if (r->left > SEGMENT_MAX_BYTES)
+		return bad(r, "it is too long", e);
 	if (r->in_content)
 		return bad(r, "the content before it is not complete", e);
 	if (offset > 0 && r->page_bytes == 0)
@@ -296,6 +359,9 @@ static int begin_pages(struct live_reader *r, struct err *e)
 {
 	if (!r->in_content)
 		return bad(r, "no content was begun", e);
+	if (r->left > PAGES_MAX_BYTES)
+		return bad(r, "it is too long", e);
+	check_place(r);
 	if (!r->differing && r->r.at.offset != r->content_next)
 		return bad(r, "a part of the content is missing", e);
 	return r->r.flags & RECORD_LZ4 ? begin_lz4(r, e) : 0;
@@ -305,6 +371,8 @@ static int begin_snapshot(struct live_reader *r, struct err *e)
 {
 	if (r->extended)
 		return bad(r, "an extended stream has none", e);
+	if (r->r.at.offset != 0)
+		return bad(r, "it is not at offset 0", e);
 	return TELL(r, content, &r->r, 0, 0, false, e);
 }
 
@@ -313,6 +381,7 @@ static int begin(struct live_reader *r, struct err *e)
 	r->small.len = 0;
 	r->left = r->r.size_bytes;
 	r->in_record = true;
+	r->records++;
 	if (r->extended && !r->begun && r->r.type != RECORD_LINEAGE && r->r.type != RECORD_END &&
 	    r->r.type != RECORD_HASHES)
 		return bad(r, "the first record must tell the lineage", e);
@@ -323,7 +392,12 @@ static int begin(struct live_reader *r, struct err *e)
 		return bad(r, "the segment of the commits before it is missing", e);
 	r->owed = false;
 	if (!is_known(r))
-		return r->extended ? 0 : bad(r, "a plain stream has only snapshots and segments", e);
+		return r->extended && r->left <= UNKNOWN_MAX_BYTES
+			       ? 0
+			       : bad(r,
+				     r->extended ? "it is too long"
+						 : "a plain stream has only snapshots and segments",
+				     e);
 	if (is_small(r->r.type) && r->left > small_max(r->r.type))
 		return bad(r, "it is too long", e);
 	switch (r->r.type) {
@@ -335,11 +409,13 @@ static int begin(struct live_reader *r, struct err *e)
 		return begin_pages(r, e);
 	case RECORD_HASHES:
 		r->hashed = r->hashes_n = 0;
+		if (check_begin(r, e) < 0)
+			return -1;
+		check_place(r);
 		return 0;
 	case RECORD_COMPLETE:
-		return !r->in_content ? bad(r, "no content was begun", e)
-		       : r->left      ? bad(r, "it has a payload", e)
-				      : 0;
+		check_place(r);
+		return r->in_content ? 0 : bad(r, "no content was begun", e);
 	default:
 		return 0;
 	}
@@ -366,7 +442,9 @@ static int payload(struct live_reader *r, struct span in, struct err *e)
 	}
 	struct err why = ERR_INIT;
 	if (segment_read(r->lz4, in, &why) == 0)
-		return 0;
+		return segment_behind_bytes(r->lz4) == 0
+			       ? 0
+			       : bad(r, "it goes on behind the end of its LZ4 frame", e);
 	*e = why;
 	return why.kind == ERR_DAMAGED && !strstr(why.text, "the stream is damaged") ? bad(r, why.text, e) : -1;
 }
@@ -399,8 +477,12 @@ static int tell_content(struct live_reader *r, struct err *e)
 		return bad(r, "it is too short", e);
 	uint32_t page_bytes = get_be32(r->small.p), pages = get_be32(r->small.p + 4),
 		 how = get_be32(r->small.p + 8);
-	if (!page_bytes_valid(page_bytes) || pages == 0 || how > 1)
+	if (!page_bytes_valid(page_bytes) || pages == 0 || how > 1 || r->r.at.offset != 0)
 		return bad(r, "page size, number of pages or kind cannot be", e);
+	if (check_begin(r, e) < 0)
+		return -1;
+	check_place(r);
+	check_add(r, r->small.p, r->small.len);
 	r->page_bytes = page_bytes;
 	r->in_content = true;
 	r->differing = how == 1;
@@ -445,9 +527,13 @@ static int end_record(struct live_reader *r, struct err *e)
 			return end_lz4(r, e);
 		return r->small.len > 0 ? bad(r, "it ends inside a page", e) : 0;
 	case RECORD_HASHES:
-		return r->hashes_n == 0 || r->hashed != r->hashes_n ? bad(r, "it ends too early", e) : 0;
+		return r->hashes_n == 0 || r->hashed <= r->hashes_n ? bad(r, "it ends too early", e) : 0;
 	case RECORD_COMPLETE:
 		r->in_content = false;
+		if (r->small.len != CHECK_BYTES)
+			return bad(r, "it is too short", e);
+		if (check_end(r, r->small.p, e) < 0)
+			return -1;
 		return TELL(r, complete, &r->r, e);
 	case RECORD_LINEAGE:
 		return TELL(r, lineage, (struct span){ r->small.p, r->small.len }, e);

@@ -49,6 +49,7 @@ struct live_reader {
 	uint8_t head[RECORD_HEADER_BYTES];
 	size_t head_n;
 	bool in_record;
+	uint64_t records; /* begun */
 	struct record r;
 	uint64_t left;	       /* of the payload */
 	uint64_t content_next; /* offset of the next byte in the file */
@@ -58,6 +59,7 @@ struct live_reader {
 	bool proven;
 	uint32_t hashed, hashes_n;
 	struct segment_reader *lz4; /* NULL: not needed yet */
+	void *check; /* XXH64 over content or hashes, as docs/live.md says; NULL: none is under way */
 };
 
 /* extended: as the header of the answer says; page_bytes as well (0: not said). */

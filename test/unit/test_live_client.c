@@ -324,6 +324,21 @@ static void a_changed_byte_proves_nothing_wrong(void **state)
 /* ---- streams of our own ---- */
 
 static struct dyn made;
+static XXH64_state_t *check; /* of the content that is being made */
+
+static void check_record(const uint8_t head[RECORD_HEADER_BYTES], const void *p, size_t n)
+{
+	if (!check)
+		check = XXH64_createState();
+	if (get_be32(head) == RECORD_CONTENT)
+		XXH64_reset(check, 0);
+	XXH64_update(check, head + 8, 24);
+	if (n > 0)
+		XXH64_update(check, p, n);
+}
+
+static const void *checked; /* of PAGES that are compressed: the plain bytes */
+static size_t checked_n;
 
 static void add(uint32_t type, uint32_t flags, uint64_t index, uint64_t offset, const void *p, size_t n)
 {
@@ -334,8 +349,20 @@ static void add(uint32_t type, uint32_t flags, uint64_t index, uint64_t offset, 
 			    .at = { index, offset },
 			    .size_bytes = n };
 	record_write(head, &r);
+	if (type == RECORD_CONTENT || type == RECORD_PAGES || type == RECORD_COMPLETE)
+		check_record(head, checked ? checked : p,
+			     checked		       ? checked_n
+			     : type == RECORD_COMPLETE ? 0
+						       : n);
 	assert_int_equal(dyn_add(&made, head, sizeof head), 0);
 	assert_int_equal(dyn_add(&made, p, n), 0);
+}
+
+static void add_complete(uint64_t index, uint64_t offset)
+{
+	uint8_t sum[8] = { 0 };
+	add(RECORD_COMPLETE, 0, index, offset, sum, sizeof sum);
+	put_be64(made.p + made.len - 8, XXH64_digest(check));
 }
 
 static int to_dyn(void *arg, struct span out, struct err *e)
@@ -395,11 +422,14 @@ static void add_stream(bool differing, bool compressed)
 	put_be32(bytes, 2);
 	put_be32(bytes + 516, 3);
 	struct dyn c = lz4(bytes, sizeof bytes);
+	checked = compressed ? bytes : NULL;
+	checked_n = sizeof bytes;
 	add(RECORD_PAGES, compressed, 7, 0, compressed ? c.p : bytes, compressed ? c.len : sizeof bytes);
+	checked = NULL;
 	if (!differing)
 		add(RECORD_PAGES, 0, 7, sizeof bytes, bytes, 504);
 	add(77, 0, 1, 2, bytes, 100); /* nobody knows it */
-	add(RECORD_COMPLETE, 0, 7, 568, NULL, 0);
+	add_complete(7, 568);
 	put_be64(commits, 568);
 	put_be64(commits + 8, 1000);
 	put_be64(commits + 16, 32 + 3 * 536);
@@ -412,6 +442,13 @@ static void add_stream(bool differing, bool compressed)
 	dyn_free(&w);
 	dyn_free(&z);
 	dyn_free(&c);
+}
+
+static const char *complete_line(const char *text)
+{
+	static char line_[128];
+	snprintf(line_, sizeof line_, "%.*s", (int)strcspn(text, "\n"), text);
+	return line_;
 }
 
 static void extended_streams_are_told(void **state)
@@ -438,6 +475,9 @@ static void extended_streams_are_told(void **state)
 		assert_int_equal(read_all(&t, (struct span){ made.p, made.len }, 50, false, &e), -1);
 		assert_non_null(strstr(e.text, "plain"));
 		dyn_free(&t.lines);
+		struct told whole;
+		assert_int_equal(read_all(&whole, (struct span){ made.p, made.len }, 4096, true, &e), 0);
+		const char *want = text_of(&whole);
 		/* Cut anywhere, it is not over; changed anywhere, it is not another one without being noticed.
 		 */
 		for (size_t n = 0; n < made.len; n++) {
@@ -449,11 +489,19 @@ static void extended_streams_are_told(void **state)
 			made.p[i] ^= (uint8_t)(1u << i % 8);
 			int rc = read_all(&t, (struct span){ made.p, made.len }, 4096, true, &e);
 			made.p[i] ^= (uint8_t)(1u << i % 8);
-			/* A stream that reads to its end has the segment. */
+			/* A stream that reads to its end has the segment; content that was told as complete is
+			 * right. */
 			if (rc == 0 && t.bad_frames == 0 && t.good_frames != 3)
 				fail_msg("byte %zu changed: the segment is missing", i);
+			const char *was = text_of(&t), *content = strstr(was, "content "),
+				   *complete = strstr(was, "complete ");
+			if (complete && !strstr(want, complete_line(complete)))
+				fail_msg("byte %zu changed: other content is complete: %s", i, was);
+			if (complete && !(k & 1) && strncmp(content, strstr(want, "content "), 40) != 0)
+				fail_msg("byte %zu changed: other content: %s", i, was);
 			dyn_free(&t.lines);
 		}
+		dyn_free(&whole.lines);
 		dyn_free(&made);
 	}
 }
@@ -488,7 +536,8 @@ static void what_cannot_be_is_refused(void **state)
 	} cases[] = {
 		{ RECORD_SNAPSHOT, 0, 0, zeros, 100, "an extended stream has none" },
 		{ RECORD_PAGES, 0, 0, zeros, 512, "no content was begun" },
-		{ RECORD_COMPLETE, 0, 0, zeros, 0, "no content was begun" },
+		{ RECORD_COMPLETE, 0, 0, zeros, 8, "no content was begun" },
+		{ RECORD_COMPLETE, 0, 0, zeros, 9, "too long" },
 		{ RECORD_CONTENT, 0, 0, zeros, 12, "cannot be" },
 		{ RECORD_CONTENT, 0, 0, zeros, 11, "too short" },
 		{ RECORD_CONTENT, 0, 0, zeros, 13, "too long" },
@@ -523,6 +572,18 @@ static void what_cannot_be_is_refused(void **state)
 	add_content_head(0);
 	add(RECORD_PAGES, RECORD_LZ4, 7, 0, zeros, 515);
 	refused("damaged");
+	add(RECORD_LINEAGE, 0, 0, 0, "L", 1);
+	add_content_head(0);
+	add(RECORD_PAGES, 0, 7, 0, zeros, 1536);
+	add_complete(7, 32);
+	made.p[made.len - 60]++;
+	refused("not what was sent");
+	struct dyn more = lz4(w.p, w.len);
+	assert_int_equal(dyn_add(&more, zeros, 100), 0);
+	add(RECORD_LINEAGE, 0, 0, 0, "L", 1);
+	add(RECORD_SEGMENT, 0, 7, 0, more.p, more.len);
+	refused("behind the end");
+	dyn_free(&more);
 	dyn_free(&w);
 	dyn_free(&z);
 	dyn_free(&odd);
@@ -548,7 +609,12 @@ static void an_error_of_the_taker_is_its_own(void **state)
 
 static void hashes_are_told(void **state)
 {
-	uint8_t h[8 + 3 * 8];
+	uint8_t h[8 + 3 * 8 + 8], head[RECORD_HEADER_BYTES];
+	XXH64_state_t *x = XXH64_createState();
+	struct record r = { .type = RECORD_HASHES,
+			    .generation = generation_from(0x1122334455667788),
+			    .at = { 7, 0 },
+			    .size_bytes = sizeof h };
 	struct told t;
 	struct err e;
 	(void)state;
@@ -556,12 +622,28 @@ static void hashes_are_told(void **state)
 	put_be32(h + 4, 3);
 	for (unsigned i = 0; i < 3; i++)
 		put_be64(h + 8 + 8 * (size_t)i, 0x100 + i);
+	record_write(head, &r);
+	XXH64_reset(x, 0);
+	XXH64_update(x, head + 8, 24);
+	XXH64_update(x, h, sizeof h - 8);
+	put_be64(h + sizeof h - 8, XXH64_digest(x));
+	XXH64_freeState(x);
 	made = DYN_INIT(1 << 20);
 	add(RECORD_HASHES, 0, 7, 0, h, sizeof h);
 	for (size_t piece = 1; piece < 80; piece += 13) {
 		assert_int_equal(read_all(&t, (struct span){ made.p, made.len }, piece, true, &e), 0);
 		assert_string_equal(text_of(&t), "hashes 4096 3\nhash 1 0000000000000100\n"
 						 "hash 2 0000000000000101\nhash 3 0000000000000102\n");
+		dyn_free(&t.lines);
+	}
+	for (size_t i = 0; i < made.len; i++) { /* nothing of it can be another one */
+		made.p[i] ^= 4;
+		int rc = read_all(&t, (struct span){ made.p, made.len }, 4096, true, &e);
+		made.p[i] ^= 4;
+		if (i >= 4 && i < 8)
+			assert_int_equal(rc, 0); /* flags */
+		else if (rc == 0 && strstr(text_of(&t), "hash"))
+			fail_msg("byte %zu changed: taken", i);
 		dyn_free(&t.lines);
 	}
 	dyn_free(&made);
