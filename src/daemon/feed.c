@@ -7,10 +7,11 @@
  * only what differs is sent. Between records, and at least once a second, the orders of the loop are done and
  * one look at memory tells whether somebody else wrote here.
  *
- * Failure modes: a stream ends (again at once, then after 250 ms, twice as long each time, up to 30 s, with
- * jitter; said at the 1st, 2nd, 4th … time); the primary has another history, or what lies here is not ours
- * (refused: said once, tried again every 30 s); a local writer (noticed, said, and repaired by comparing
- * pages); a reader that does not end (applying waits, and the state names it). A stop ends all of these waits.
+ * Failure modes: a stream ends (again at once if it was a good one, then after 250 ms, twice as long each time,
+ * up to 30 s, with jitter; said at the 1st, 2nd, 4th … time); the primary has another history, or what lies
+ * here is not ours (refused: said once, tried again every 30 s); a local writer (noticed, said, and repaired by
+ * comparing pages); a reader that does not end (applying waits, and the state names it). A stop ends all of
+ * these waits.
  */
 #include "daemon/feed.h"
 
@@ -34,6 +35,8 @@ enum {
 	CONNECT_US = 10000000,
 	ANSWER_US = 60000000, /* hashes of a large database take their time */
 	GAPS_MOST = 2,
+	AGAIN_MOST = 2,	   /* streams in a row that were ended to ask for something else */
+	GOOD_US = 1000000, /* a stream that was worth to be asked for again at once */
 };
 
 /* ---- what others see ---- */
@@ -386,19 +389,23 @@ static void promote(struct feed *d)
 
 static void follow_until_told(struct feed *d)
 {
-	unsigned tries = 0;
+	unsigned tries = 0, again = 0;
 	while (!atomic_load(&d->up->stop) && d->seen.state != UPSTREAM_PROMOTED) {
 		struct err e = ERR_INIT;
+		uint64_t published = d->f.n.published;
+		int64_t from_us = mono_us();
 		d->reconnect = d->refused = d->progress = d->full = d->gap = false;
 		int rc = once(d, &e);
+		bool moved = d->f.n.published != published, lasted = mono_us() - from_us >= GOOD_US;
 		d->seen.connected = false;
 		if (d->rewind)
 			d->reconnect = true;
-		d->gaps = d->progress ? 0 : d->gaps + d->gap;
-		tries = d->progress ? 0 : tries;
+		d->gaps = moved ? 0 : d->gaps + d->gap;
+		tries = d->progress && lasted ? 0 : tries;
+		again = moved ? 0 : again + d->reconnect;
 		if (atomic_load(&d->up->promote))
 			promote(d);
-		else if (rc == 0 || d->reconnect || atomic_load(&d->up->stop))
+		else if (rc == 0 || (d->reconnect && again <= AGAIN_MOST) || atomic_load(&d->up->stop))
 			continue;
 		else if (d->full)
 			wait_for_room(d, &e);

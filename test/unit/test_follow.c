@@ -870,6 +870,47 @@ static void test_held(void **state)
 	free(d);
 }
 
+/* Killed after the record of a publication and before its header; then one local commit gets the number that SQLite
+ * would have given to it, and the log begins anew: the record must not take that for its own. */
+static void test_number_of_another(void **state)
+{
+	(void)state;
+	struct source s;
+	struct followed followed, *d = &followed;
+	struct page_hashes here;
+	uint8_t header[2 * WAL_INDEX_HEADER_BYTES];
+	source_begin(&s, "number-src", 4096, "PRAGMA auto_vacuum=0");
+	assert_int_equal(followed_open(d, "number"), FOLLOW_CONTENT);
+	followed_content(d, &s);
+	struct peer w = peer_open(d->path); /* keeps the index */
+	peer_do(&w, "SELECT count(*) FROM state");
+	source_commit(&s, 100);
+	follow_ok(followed_ship(d, &s, false));
+	uint8_t *shm = (uint8_t *)(uintptr_t)d->f.conn.shm;
+	memcpy(header, shm, sizeof header);
+	source_commit(&s, 100);
+	follow_ok(followed_ship(d, &s, false));
+	memcpy(shm, header, sizeof header);
+	follow_close(&d->f);
+	peer_do(&w, "UPDATE account SET v=7");
+	peer_do(&w, "PRAGMA wal_checkpoint(TRUNCATE)");
+	struct follow_options o = followed_options(d);
+	assert_int_equal(follow_open(&d->f, &o, &d->e), FOLLOW_CONTENT);
+	followed_content(d, &s);
+	assert_same(d, &s);
+	/* Pages that differ from what was here are of no use when that is another database by then. */
+	follow_ok(follow_hashes(&d->f, &here, &d->e));
+	page_hashes_free(&here);
+	sh("cp number number-2; mv number-2 number");
+	assert_int_equal(follow_pages_begin(&d->f, &s.generation, 0, 1, &d->e), FOLLOW_CONTENT);
+	follow_ok(follow_hashes(&d->f, &here, &d->e));
+	page_hashes_free(&here);
+	follow_ok(follow_pages_begin(&d->f, &s.generation, 0, 1, &d->e));
+	follow_close(&d->f);
+	peer_close(&w);
+	peer_close(&s.p);
+}
+
 int main(int argc, char **argv)
 {
 	followrig_functions();
@@ -891,6 +932,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_broken_streams),
 		cmocka_unit_test(test_big_transactions),
 		cmocka_unit_test(test_local_writers),
+		cmocka_unit_test(test_number_of_another),
 		cmocka_unit_test(test_other_content),
 		cmocka_unit_test(test_differing_pages),
 		cmocka_unit_test(test_content_over_indexes),
