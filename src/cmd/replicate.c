@@ -18,11 +18,12 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "conf/conf.h"
+#include "conf/options.h"
 #include "daemon/daemon.h"
 #include "rt/child.h"
 
 struct replicate_flags {
-	const char *exec, *config, *socket;
+	const char *exec, *config, *socket, *addr;
 	bool no_expand_env, json;
 };
 
@@ -35,6 +36,8 @@ static const struct args_flag flags[] = {
 	{ "config", ARGS_TEXT, AT(config), "FILE", "configuration; see above", 0, 0 },
 	{ "socket", ARGS_TEXT, AT(socket), "PATH", "where status, sync and reload ask it; else the key socket",
 	  0, 0 },
+	{ "addr", ARGS_TEXT, AT(addr), "ADDRESS",
+	  "serve followers, the page, status and metrics there, e.g. :9090; else the key addr", 0, 0 },
 	{ "no-expand-env", ARGS_BOOL, AT(no_expand_env), NULL, "leave $NAME in the configuration as it stands",
 	  0, 0 },
 	{ 0 },
@@ -118,6 +121,20 @@ static int take_socket(const char *given, struct conf *c, struct err *e)
 	return 0;
 }
 
+static int take_addr(const char *given, struct conf *c, struct err *e)
+{
+	if (!given)
+		return 0;
+	if (!*given)
+		return err_set(e, ERR_USAGE, "-addr is empty");
+	if (option_set(option_find(SCOPE_TOP, "addr"), c, given, e) < 0) {
+		e->kind = ERR_USAGE;
+		return -1;
+	}
+	c->addr_given = true;
+	return 0;
+}
+
 /* The keys of one replica: are they there, and what can be done with them? */
 static int check_keys(const struct conf_db *db, const struct conf_replica *r, const char **warned,
 		      struct err *e)
@@ -173,6 +190,8 @@ static int run(int argc, char *const *argv, struct err *e, int *ret_exit)
 	rc = take_exec(f.exec, c, e);
 	if (rc == 0)
 		rc = take_socket(f.socket, c, e);
+	if (rc == 0)
+		rc = take_addr(f.addr, c, e);
 	if (rc == 0)
 		rc = check_all_keys(c, e);
 	if (rc == 0)

@@ -71,8 +71,8 @@ struct conf_db {
 };
 
 struct conf {
-	char *file;		     /* that it was read from; NULL: command line */
-	bool expand_env, exec_given; /* how it was read; exec comes from the command line */
+	char *file;				 /* that it was read from; NULL: command line */
+	bool expand_env, exec_given, addr_given; /* how it was read; exec, addr come from the command line */
 	char *addr, *exec;
 	char *access_key_id, *secret_access_key;
 	char *socket;	  /* NULL: see conf_socket() */

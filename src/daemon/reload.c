@@ -117,18 +117,25 @@ static void say_needs_start(const struct conf *was, const struct conf *c)
 			log_warn("a change takes effect only with the next start", L_S("key", keys[i].key));
 }
 
-/* -exec goes before what the file says, now as at the start. */
-static int keep_given_exec(const struct conf *was, struct conf *c, struct err *e)
+static int keep_text(bool given, const char *was, char **at, bool *now_given, struct err *e)
 {
-	char *exec = was->exec_given && was->exec ? strdup(was->exec) : NULL;
-	if (!was->exec_given)
+	if (!given || !was)
 		return 0;
-	if (!exec)
+	char *text = strdup(was);
+	if (!text)
 		return err_set(e, ERR_FAIL, "no memory");
-	free(c->exec);
-	c->exec = exec;
-	c->exec_given = true;
+	free(*at);
+	*at = text;
+	*now_given = true;
 	return 0;
+}
+
+/* -exec and -addr go before what the file says, now as at the start. */
+static int keep_given(const struct conf *was, struct conf *c, struct err *e)
+{
+	if (keep_text(was->exec_given, was->exec, &c->exec, &c->exec_given, e) < 0)
+		return -1;
+	return keep_text(was->addr_given, was->addr, &c->addr, &c->addr_given, e);
 }
 
 static void enter_fresh(struct plan *p)
@@ -208,7 +215,7 @@ static int reload(struct daemon *d, struct err *e)
 		return refused(d, e);
 	int rc = usable(p.c, e);
 	if (rc == 0)
-		rc = keep_given_exec(d->conf, p.c, e);
+		rc = keep_given(d->conf, p.c, e);
 	if (rc == 0)
 		rc = plan_all(&p, e);
 	if (rc == 0)

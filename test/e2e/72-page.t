@@ -20,8 +20,8 @@ wal_db() { # DATABASE…
     sql "$db" 'PRAGMA journal_mode=wal; CREATE TABLE t(a); INSERT INTO t VALUES(hex(randomblob(20000)));' >/dev/null
   done
 }
-begin() { # NAME CONFIG: starts it and sets $url
-  start "$1" replicate -config "$2"
+begin() { # NAME CONFIG [FLAG…]: starts it and sets $url
+  start "$1" replicate -config "$2" "${@:3}"
   wait_for 20 says "$1" 'serving metrics on' || return
   url=$(sed -n 's,.*serving metrics on" url=\(http[^ ]*\)/metrics.*,\1,p' "$T/$1.log" | tail -n 1)
 }
@@ -328,7 +328,6 @@ note "very many"
 mkdir "$T/many"
 {
   echo "socket: $T/many.sock"
-  echo 'addr: "127.0.0.1:0"'
   echo "dbs:"
   for ((i = 0; i < 230; i++)); do
     printf '  - path: %s/many/%03d.db\n    replicas: [ { path: %s/many/%03d.r } ]\n' "$T" "$i" "$T" "$i"
@@ -340,7 +339,7 @@ for ((i = 1; i < 229; i++)); do
 done
 cp "$T/data/broken.db" "$T/many/229.db"
 touch -d '1 minute ago' "$T/many/229.db"
-begin many "$T/many.yml"
+begin many "$T/many.yml" -addr 127.0.0.1:0
 wait_for 30 page_has '1 of 230 needs attention'
 fetch many
 sound many "the page is well made; of 230 it shows 200, the one that is broken among them" \

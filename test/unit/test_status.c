@@ -54,7 +54,9 @@ static int world(void **state)
 		w.replicas[i].name = w.names[i];
 		w.replicas[i].type = w.type;
 		struct shipper *s = &w.ships[i];
-		*s = (struct shipper){ .m = &w.m, .conf = &w.replicas[i], .attached = true };
+		*s = (struct shipper){
+			.m = &w.m, .conf = &w.replicas[i], .attached = true, .looked_us = INT64_MAX
+		};
 		w.snapshots[i][0] = (struct replica_snapshot){ 1, 650 * S };
 		s->r = (struct replica){ .name = w.names[i],
 					 .generation = one,
