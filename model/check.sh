@@ -24,6 +24,7 @@ stop                      | holds                | WITH_STOP
 ours                      | holds                | COMMITS=2 WITH_READER WITH_FORCED WITH_WALK WITH_SNAPSHOT
 old_chain                 | holds                | WITH_OLD_CHAIN WITH_STEP4 WITH_FORCED WITH_WALK
 old_chain_stop            | holds                | COMMITS=2 WITH_OLD_CHAIN WITH_STOP WITH_STEP4 WITH_FORCED WITH_WALK
+raw                       | holds                | WITH_SYNC WITH_TORN WITH_ASIDE WITH_FORCED WITH_WALK
 
 M_END_FIRST               | RESTART_WAS_CAPTURED | WITH_READER WITH_STEP4
 M_NO_GUARD                | NOTHING_HIDDEN       | WITH_READER WITH_STEP4
@@ -46,6 +47,10 @@ M_NO_CHECKSUM             | HISTORY_IS_OURS      | WITH_STOP
 M_NO_GAP_AT_START         | CHAIN_FOLLOWS        | WITH_STOP
 M_SALTS_OF_EMPTY_INDEX    | CHAIN_FOLLOWS        | WITH_OLD_CHAIN
 M_SNAPSHOT_THROUGH_ROUND  | SNAPSHOT_IS_EXACT    | WITH_READER WITH_SNAPSHOT
+M_NO_SYNC_STEP2           | RESTART_WAS_DURABLE  | WITH_SYNC WITH_FORCED
+M_NO_SYNC_STEP4           | RESTART_WAS_DURABLE  | WITH_SYNC WITH_FORCED
+M_ASIDE_UP                | RESTART_WAS_CAPTURED | WITH_ASIDE WITH_FORCED
+M_RAW_WAITS               | DEADLOCK             | WITH_TORN WITH_FORCED
 
 content
 content                   | holds                | COMMITS=4 WITH_LOSS WITH_HASHES
@@ -112,6 +117,7 @@ invariant() {
     *'in_file>=committed'*) echo NOTHING_HIDDEN ;;
     *'captured==base'*) echo CHAIN_FOLLOWS ;;
     *'!(rewritten)'*) echo HISTORY_IS_OURS ;;
+    *'invalid end state'*) echo DEADLOCK ;;
     *'in_file==snapshot'*) echo SNAPSHOT_IS_EXACT ;;
     *'captured<=next_snapshot'* | *'snapshot<=captured'*) echo SNAPSHOT_REPLAYS ;;
     *) echo "${1:-no verdict}" ;;

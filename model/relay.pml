@@ -25,6 +25,7 @@
  *   HISTORY_IS_OURS         a generation goes on only if what it captured is a prefix of what happened
  *   SNAPSHOT_IS_EXACT       the database file is one committed state from begin to end of the copying
  *   SNAPSHOT_REPLAYS        snapshot + replay of the captured frames from its name on = committed state
+ *   RESTART_WAS_DURABLE     every restarted WAL was captured durably (WITH_SYNC: captures are not, until a sync)
  *
  * There must also be no deadlock: Spin's check of end states is on, and the relay has none.
  *
@@ -48,6 +49,9 @@
  * - salts are a number that is never used again for another chain; capture and proofs use it for identity
  *   only.  The relay's files are two numbers: which chain, how many of its frames.  They survive a stop
  *   exactly; that spool and position file agree after a crash is for the torture test.
+ * - The write lock of the forced hold is the lock byte alone, as in the code: nothing of SQLite comes with it.
+ *   With WITH_TORN a writer that dies while it publishes leaves an index that somebody has to recover, for which
+ *   that very lock is needed.
  * - A checkpoint that is stale while we do not hold, or before our first guard, is SQLite's own bug and
  *   none of ours: where it would do harm it ends without publishing.
  *
@@ -87,6 +91,12 @@ bit tail;				/* behind frame mx stands a perfect commit frame, not published */
 byte base;				/* commits before this chain */
 byte in_file;				/* the database file holds commits 1 .. in_file */
 byte committed;
+#ifdef WITH_SYNC
+byte durable;				/* of these, no loss of power takes commits 1 .. durable */
+#endif
+#ifdef WITH_TORN
+bit torn;				/* the copies of the index differ: a writer died */
+#endif
 #ifdef WITH_OLD_CHAIN
 byte old_salts, old_mx;			/* restarted in the index, but still what the WAL file holds */
 #endif
@@ -103,6 +113,9 @@ bit left_over;				/* yet our last frame still stands in the file */
 
 #define HELD(i) (holder == i || other == i || foreign == i)
 
+/* Never set: the name of the invariant in the message of its assertion. */
+hidden byte RESTART_WAS_DURABLE;
+
 #define RESTART_WAS_CAPTURED (!trust || captured == committed)
 #define NOTHING_UNCOMMITTED (!trust || captured <= committed)
 #define NOTHING_HIDDEN (in_file >= base + backfill || in_file >= committed)
@@ -113,9 +126,18 @@ bit left_over;				/* yet our last frame still stands in the file */
 
 /* ---- SQLite ---- */
 
+#ifdef WITH_TORN
+#define WHOLE !torn
+#else
+#define WHOLE true
+#endif
+
 inline begin(slot)
 {
 	atomic {
+#ifdef WITH_TORN
+		!torn;
+#endif
 		if
 		:: backfill == mx && !copying -> slot = 0
 		:: mark1 == mx -> slot = 1
@@ -143,6 +165,9 @@ inline end(slot)
 inline restart_wal()
 {
 	assert(RESTART_WAS_CAPTURED);
+#ifdef WITH_SYNC
+	assert(trust != 2 || durable == committed || RESTART_WAS_DURABLE);
+#endif
 #ifdef WITH_OLD_CHAIN
 	old_salts = salts; old_mx = mx;
 #endif
@@ -183,7 +208,7 @@ active proctype writer()
 endless:
 	do
 	:: atomic {
-		!write_lock && committed < COMMITS;
+		!write_lock && WHOLE && committed < COMMITS;
 		write_lock = 1;
 		/* What stands behind mx is overwritten now, so it never was committed. */
 		assert(NOTHING_UNCOMMITTED);
@@ -206,11 +231,18 @@ endless:
 	   if
 	   :: d_step { mx++; committed++; tail = 0; write_lock = 0; assert(NOTHING_HIDDEN) }
 	   :: write_lock = 0		/* dies, or its sync fails, before publication */
+#ifdef WITH_TORN
+	   :: d_step { torn = 1; write_lock = 0 }	/* dies while it publishes */
+#else
 	   :: d_step {			/* dies while it publishes: the next one to look recovers */
 		!ckpt_lock -> recover(mx + 1); write_lock = 0
 	   }
+#endif
 	   fi
-	:: d_step { CAN_RECOVER -> recover(mx + tail) }	/* dies while it announces a restart */
+#ifdef WITH_TORN
+	:: d_step { torn && !write_lock && !ckpt_lock -> recover(mx + 1); torn = 0 }	/* the next one to look */
+#endif
+	:: d_step { CAN_RECOVER && WHOLE -> recover(mx + tail) }	/* dies while it announces a restart */
 	od
 }
 
@@ -236,7 +268,7 @@ active proctype checkpointer()
 endless:
 	do
 	:: atomic {
-		!ckpt_lock -> ckpt_lock = 1;
+		!ckpt_lock && WHOLE -> ckpt_lock = 1;
 		if
 		:: seen = mx; goto test
 		:: mode = FULL
@@ -339,8 +371,19 @@ endless:
 
 inline look()
 {
-	d_step { saw_salts = salts; saw_mx = END_OF_CHAIN }
+	d_step { WHOLE -> saw_salts = salts; saw_mx = END_OF_CHAIN }
 }
+
+/*
+ * M_NO_SYNC_STEP2, M_NO_SYNC_STEP4: what is captured is not made durable before slot 0 is all that is left to us.
+ * Wrong: the WAL may begin anew, and what a loss of power then takes from the spool is nowhere.
+ */
+#ifdef WITH_SYNC
+inline sync()
+{
+	durable = captured
+}
+#endif
 
 inline forget_look()
 {
@@ -474,6 +517,29 @@ inline prove()
 #endif
 #define GOES_ON (saw_salts == chain_salts && LONG_ENOUGH && CHECKSUM_IS_OURS && STILL_THERE)
 
+#ifdef WITH_ASIDE
+/*
+ * To make a checkpoint of the application stop waiting for our slot, its mark is lowered by one: the next begin
+ * takes another slot.  The code does it in the walk; here it may happen at any time.
+ *
+ * M_ASIDE_UP: the mark is made one that is not looked at.  Wrong: it is what keeps checkpoints from copying what
+ * is not captured.
+ */
+#ifdef M_ASIDE_UP
+#define LOWER(mark) mark = FREE - 1
+#else
+#define LOWER(mark) mark--
+#endif
+active proctype aside()
+{
+endless:
+	do
+	:: d_step { (holder == 1 || other == 1) && mark1 == mx && mx > 0 -> LOWER(mark1) }
+	:: d_step { (holder == 2 || other == 2) && mark2 == mx && mx > 0 -> LOWER(mark2) }
+	od
+}
+#endif
+
 #define ADVANCE 1	/* steps 2 to 4 */
 #define FORCED 2	/* the same under the write lock */
 #define WALK 3		/* the copying is left to a checkpointer that insists */
@@ -567,7 +633,11 @@ hold:
 #ifndef M_NO_FIRST_GUARD
 	prove();
 #endif
+#ifdef WITH_SYNC
+	d_step { sync(); trust = 2 };
+#else
 	trust = 2;
+#endif
 
 parked:
 	if
@@ -596,7 +666,20 @@ parked:
 #endif
 	:: atomic { kind = ADVANCE; goto round }
 #ifdef WITH_FORCED
+	/*
+	 * M_RAW_WAITS: under the write lock an index is waited for that only who takes that lock can recover.
+	 */
+#if defined(WITH_TORN) && !defined(M_RAW_WAITS)
+	:: atomic {
+		!write_lock -> write_lock = 1;
+		if
+		:: torn -> write_lock = 0; goto parked
+		:: !torn -> kind = FORCED; goto round
+		fi
+	   }
+#else
 	:: atomic { !write_lock -> write_lock = 1; kind = FORCED; goto round }
+#endif
 #endif
 	/*
 	 * The walk may begin at any time: a false alarm costs nothing.
@@ -659,7 +742,13 @@ round:
 		fi;
 		end(holder)
 #endif
-	:: atomic { !MUST_GUARD -> end(holder) }
+	:: atomic {
+		!MUST_GUARD ->
+#if defined(WITH_SYNC) && !defined(M_NO_SYNC_STEP2)
+		if :: other == 0 || kind == WALK -> sync() :: else fi;
+#endif
+		end(holder)
+	   }
 	fi;
 #ifdef M_END_FIRST
 	capture();
@@ -724,7 +813,11 @@ round:
 settle:
 	atomic {
 		if
-		:: holder == 0 -> end(other)
+		:: holder == 0 ->
+#if defined(WITH_SYNC) && !defined(M_NO_SYNC_STEP4)
+			sync();
+#endif
+			end(other)
 		:: holder != 0 -> d_step { holder = other; other = NONE; free_marks() }
 #ifdef WITH_STEP4
 		/* The form of the specification: the slot k that was got is kept. */
