@@ -2,9 +2,10 @@
  * A follower that is followed (docs/live.md: "Content", "A follower that serves") as a model for Spin.
  *
  * What happens, when all goes well.  The follower in the middle shows one commit of the source after the other,
- * and keeps the segments as they came.  Who follows it gets content: what the middle shows, read page by page
- * while it goes on, and the WAL of the source from the beginning of the index in which the middle is.  From there
- * on every change of the middle's pages is in that WAL, as with a primary.
+ * and keeps the segments as they came.  Who follows it gets content: first everything that the middle shows is
+ * copied into its database file; then that is read page by page while it goes on, and the WAL of the source follows
+ * from the beginning of the index in which the middle was.  What is copied into the file from there on is in that
+ * WAL, as with a primary.
  *
  * What can go wrong, and is in here: content comes to the middle itself (the window of the primary, another
  * generation), at any step of a copy, with segments of its own before it is shown; that is given up half way; the
@@ -27,6 +28,9 @@
 #define JUMPS 2
 #endif
 
+#define NONE 15
+#define LOCAL 14		/* what a local writer wrote */
+
 byte v1[COMMITS + 1], v2[COMMITS + 1];
 bit begins[COMMITS + 1];	/* an index begins behind commit n */
 
@@ -37,11 +41,13 @@ byte until;			/* content is coming: the state that it will be */
 byte jumps;
 byte content;			/* how often it came */
 byte file1, file2;		/* its database file without its own WAL */
+byte filed = NONE;		/* everything of the indexes before this one is in the file */
+bit disturbed;
 
 byte e1, e2, e_at, e_generation;
 
 /* Never set: the name of an invariant in the message of its assertion. */
-hidden byte COMMITTED_STATE, NEVER_BACK, QUIET_IS_EQUAL;
+byte COMMITTED_STATE, NEVER_BACK, QUIET_IS_EQUAL;
 
 #define IS_STATE(p1, p2, n) ((p1) == v1[n] && (p2) == v2[n])
 #define EQUAL (e_at == at && e_generation == generation && e1 == d1 && e2 == d2)
@@ -80,7 +86,13 @@ endless:
 		replay(d1, d2, at)
 	   }
 	:: d_step { kept < chain && !until -> kept = chain }
-	:: d_step { file1 != d1 || file2 != d2 -> file1 = d1; file2 = d2 }
+	/* A checkpoint, page by page. */
+	:: d_step { !until && file1 != d1 -> file1 = d1 }
+	:: d_step { !until && file2 != d2 -> file2 = d2 }
+	/* One that is made for who wants content. */
+	:: d_step { !until && filed != chain -> file1 = d1; file2 = d2; filed = chain }
+	/* A local writer: what it wrote is in the file, and the content that repairs it in the middle's own WAL. */
+	:: d_step { !until && !disturbed && at > 0 -> disturbed = 1; file2 = LOCAL; until = at; kept = chain }
 	/* Content is begun: from (I, 0), which is behind a hole or in another generation. */
 	:: atomic {
 		jumps < JUMPS && !until && at < COMMITS ->
@@ -101,7 +113,7 @@ endless:
 	/* It is shown. */
 	:: atomic {
 		until ->
-		if :: generation++ :: true fi;
+		if :: until > at -> generation++ :: true fi;
 		at = until; d1 = v1[at]; d2 = v2[at];
 		chain = kept; n = kept;
 		do
@@ -109,25 +121,31 @@ endless:
 		:: else -> break
 		od;
 		content++;
+#ifndef M_CHAIN_FILED_STAYS
+		filed = NONE;
+#endif
 		until = 0; n = 0
 	   }
-	/* It is given up.  What the spool holds does not go with what is shown: only what comes from here on does. */
-	:: d_step { until -> until = 0; kept = at }
+	/* It is given up.  What the spool holds does not go with what is shown: only what comes from here on does.
+	   After a local writer nothing is known until content has come. */
+	:: d_step { until > at -> until = 0; kept = at }
 	od
 }
 
 /*
- * M_CHAIN_FILE: the database file of the middle is copied, without its own WAL.  Wrong: what is before (I, 0) of
- * the source need not be in that file.
+ * M_CHAIN_FILE: the database file of the middle is copied as it is.  Wrong: what is before (I, 0) of the source
+ * need not be in it.
+ *
+ * M_CHAIN_FILED_STAYS: what was once copied into the file is believed to be there when content has come.
  *
  * M_CHAIN_OVER_CONTENT: a copy goes on when content is shown by the middle meanwhile.
  *
  * M_CHAIN_OF_SPOOL: content begins where the spool does, although what is shown is not that far.
  */
 #ifdef M_CHAIN_FILE
-#define PAGE(d, file) file
+#define IS_FILED true
 #else
-#define PAGE(d, file) d
+#define IS_FILED (filed == chain)
 #endif
 #ifdef M_CHAIN_OVER_CONTENT
 #define SAME_HISTORY true
@@ -140,7 +158,7 @@ endless:
 #define CAN_COPY true
 #define START (chain < kept -> kept : chain)
 #else
-#define CAN_COPY (!until && kept <= chain)
+#define CAN_COPY (!until && kept <= chain && IS_FILED)
 #define START chain
 #endif
 #define CAN_RESUME (e_generation == generation && e_at >= kept && e_at <= at && !until)
@@ -154,8 +172,8 @@ end_connect:
 	:: atomic { CAN_RESUME && e_at < at -> mark = content; goto end_stream }
 	:: atomic { !CAN_RESUME && CAN_COPY && at > 0 -> from = START; mark = content; its = generation }
 	fi;
-	c1 = PAGE(d1, file1);
-	c2 = PAGE(d2, file2);
+	c1 = file1;
+	c2 = file2;
 	atomic {
 		if
 		:: SAME_HISTORY -> FROM

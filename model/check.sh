@@ -72,9 +72,11 @@ M_PLAIN_SPLIT             | COMMITTED_STATE      | COMMITS=3 WITH_PLAIN
 M_PLAIN_FUZZY             | COMMITTED_STATE      | COMMITS=3 WITH_PLAIN
 
 chain
-chain                     | holds                | COMMITS=4
+chain                     | holds                | COMMITS=4 JUMPS=1
+chain_twice               | holds                | COMMITS=3 JUMPS=2
 
 M_CHAIN_FILE              | COMMITTED_STATE      | COMMITS=3
+M_CHAIN_FILED_STAYS       | COMMITTED_STATE      | COMMITS=3
 M_CHAIN_OVER_CONTENT      | COMMITTED_STATE      | COMMITS=3
 M_CHAIN_OF_SPOOL          | COMMITTED_STATE      | COMMITS=3
 M_CHAIN_HOLE              | COMMITTED_STATE      | COMMITS=3

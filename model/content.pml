@@ -71,7 +71,7 @@ bit copying;			/* the window must leave `start` alone */
 byte start;			/* (I, 0) of the content that is being copied */
 
 /* Never set: the name of an invariant in the message of its assertion. */
-hidden byte COMMITTED_STATE, NEVER_BACK, QUIET_IS_EQUAL;
+byte COMMITTED_STATE, NEVER_BACK, QUIET_IS_EQUAL;
 
 #define IS_STATE(p1, p2, n) ((p1) == v1[n] && (p2) == v2[n])
 

@@ -72,7 +72,7 @@ bit kill, wrote, lost_power;
 bit knew, unsafe;		/* a position was known once; more than kills happened since */
 
 /* Never set: the name of an invariant in the message of its assertion. */
-hidden byte COMMITTED_STATE, NEVER_BACK, POSITION_IS_DATA, KILL_IS_NO_LOSS, QUIET_IS_EQUAL;
+byte COMMITTED_STATE, NEVER_BACK, POSITION_IS_DATA, KILL_IS_NO_LOSS, QUIET_IS_EQUAL;
 
 /* What the log holds of the pages through its first n frames, 0: nothing. */
 inline overlay(n, x1, x2)

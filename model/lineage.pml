@@ -58,7 +58,7 @@ bit told
 #endif
 
 /* Never set: the name of an invariant in the message of its assertion. */
-hidden byte PREFIX, LINE_GOES_ON, NEVER_BACK, ONE_WRITER, QUIET_IS_EQUAL;
+byte PREFIX, LINE_GOES_ON, NEVER_BACK, ONE_WRITER, QUIET_IS_EQUAL;
 
 #define LAST_LINE(x) (nodes[x].lines == 0 -> 0 : nodes[x].line[nodes[x].lines - 1])
 

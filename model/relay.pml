@@ -114,7 +114,7 @@ bit left_over;				/* yet our last frame still stands in the file */
 #define HELD(i) (holder == i || other == i || foreign == i)
 
 /* Never set: the name of the invariant in the message of its assertion. */
-hidden byte RESTART_WAS_DURABLE;
+byte RESTART_WAS_DURABLE;
 
 #define RESTART_WAS_CAPTURED (!trust || captured == committed)
 #define NOTHING_UNCOMMITTED (!trust || captured <= committed)
