@@ -30,8 +30,8 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "cmd/target.h"
 #include "conf/conf.h"
-#include "conf/nearest.h"
 #include "conf/url.h"
 #include "restore/restore.h"
 #include "store/crypt.h"
@@ -76,9 +76,8 @@ static const struct args_flag flags[] = {
 struct job {
 	struct restore_flags f;
 	const char *argument;
-	struct conf *conf;
-	struct conf_replica single; /* the URL or directory, when there is no database */
-	const struct conf_db *db;   /* in conf; NULL: single */
+	struct target target; /* with `found` */
+	bool found;
 	struct restore_source *sources;
 	struct opener *openers; /* one for each of sources */
 	size_t sources_n;
@@ -177,76 +176,30 @@ static int check_output(const struct restore_flags *f, const char *output, struc
 
 /* ---- what the argument means ---- */
 
-static int single_replica(struct job *j, const char *text, struct err *e)
+static int output_missing(const struct job *j, struct err *e)
 {
-	if (!j->f.output)
-		return err_set(e, ERR_USAGE,
-			       "output path required: -o PATH is needed, for \"%.200s\" says where the backup "
-			       "is, not where to restore it to",
-			       text);
-	if (j->f.replica)
-		log_warn("-replica has no meaning without a configured database", L_S("replica", j->f.replica));
-	if (conf_replica_from_text(text, &j->single, e) < 0) {
-		e->kind = ERR_USAGE;
-		return -1;
-	}
-	return 0;
-}
-
-static int neither(const struct job *j, const char *path, const struct err *no_conf, struct err *e)
-{
-	if (!j->conf)
-		return err_set(e, ERR_NOTHING,
-			       "%s is neither a directory with a replica nor a configured database, for there "
-			       "is %s. If the replica "
-			       "has yet to be made, name it by its URL, file://%s",
-			       path, no_conf->text, path);
-	err_set(e, ERR_CONFIG,
-		"database not found in config: %s is neither a database of %s nor a directory with a replica",
-		path, j->conf->file);
-	if (j->conf->dbs_n == 1)
-		return err_hint(e, "The database there is %s", j->conf->dbs[0].path);
-	struct nearest near = NEAREST_OF(path);
-	for (size_t i = 0; i < j->conf->dbs_n; i++)
-		nearest_offer(&near, j->conf->dbs[i].path);
-	return near.best ? err_hint(e, "Did you mean %s?", near.best)
-			 : err_hint(e, "%zu databases are configured there", j->conf->dbs_n);
-}
-
-/* A path: a database of the configuration if there is one, else a directory. */
-static int find_path(struct job *j, struct err *e)
-{
-	char path[PATH_BYTES];
-	struct stat st;
-	struct err no_conf = ERR_INIT;
-	if (path_absolute(path, j->argument, e) < 0) {
-		e->kind = ERR_USAGE;
-		return -1;
-	}
-	bool is_dir = stat(path, &st) == 0 && S_ISDIR(st.st_mode);
-	if (command_conf(j->f.config, !j->f.no_expand_env, &j->conf, &no_conf) < 0 &&
-	    (j->f.config || (!is_dir && no_conf.kind != ERR_NOTHING))) {
-		*e = no_conf;
-		return -1;
-	}
-	if (j->conf && j->f.json) /* standard output is for the result */
-		log_setup(j->conf->log_level, j->conf->log_json, STDERR_FILENO);
-	j->db = j->conf ? conf_db_get(j->conf, path, e) : NULL;
-	if (j->db)
-		return 0;
-	return is_dir ? single_replica(j, path, e) : neither(j, path, &no_conf, e);
+	return err_set(e, ERR_USAGE,
+		       "output path required: -o PATH is needed, for \"%.200s\" says where the backup is, not "
+		       "where to restore it to",
+		       j->argument);
 }
 
 static int find_source(struct job *j, struct err *e)
 {
-	if (!url_like(j->argument))
-		return find_path(j, e);
-	if (j->f.config)
-		return err_set(
-			e, ERR_USAGE,
-			"cannot specify a replica URL and the -config flag: give either the URL of a replica "
-			"or -config with the path of a database");
-	return single_replica(j, j->argument, e);
+	if (url_like(j->argument) && !j->f.output && !j->f.config)
+		return output_missing(j, e);
+	if (target_find(j->argument, j->f.config, j->f.no_expand_env, j->f.replica, &j->target, e) < 0) {
+		char path[PATH_BYTES];
+		struct err ignore;
+		if (e->kind == ERR_NOTHING && path_absolute(path, j->argument, &ignore) == 0)
+			err_hint(e, "If the replica has yet to be made, name it by its URL, file://%s", path);
+		return -1;
+	}
+	j->found = true;
+	const struct conf *c = j->target.conf;
+	if (c && !j->f.json) /* else standard output is for the result, and the log is not there */
+		log_setup(c->log_level, c->log_json, c->log_stdout ? STDOUT_FILENO : STDERR_FILENO);
+	return j->target.db || j->f.output ? 0 : output_missing(j, e);
 }
 
 /* ---- sources ---- */
@@ -267,7 +220,7 @@ static int source_add(struct job *j, struct conf_replica *r, struct err *e)
 {
 	struct opener *o = &j->openers[j->sources_n];
 	struct restore_source s = { .name = r->name, .open_more = open_more, .arg = o };
-	s.how_to_name = j->db ? j->db->path : conf_replica_target(r);
+	s.how_to_name = j->target.db ? j->target.db->path : conf_replica_target(r);
 	o->conf = r;
 	if (conf_replica_keys(r, &o->keys, NULL, e) < 0)
 		return -1;
@@ -280,34 +233,19 @@ static int source_add(struct job *j, struct conf_replica *r, struct err *e)
 	return 0;
 }
 
-static int no_such_replica(const struct job *j, struct err *e)
-{
-	err_set(e, ERR_USAGE, "-replica: replica \"%.80s\" not found for database \"%s\"; it has", j->f.replica,
-		j->db->path);
-	for (size_t i = 0; i < j->db->replicas_n; i++) {
-		size_t n = strlen(e->text);
-		snprintf(e->text + n, sizeof e->text - n, "%s %s", i ? "," : "", j->db->replicas[i].name);
-	}
-	return -1;
-}
-
 /* A replica that cannot be opened is left out as long as another one can. */
 static int open_sources(struct job *j, struct err *e)
 {
-	struct conf_replica *all = j->db ? j->db->replicas : &j->single;
-	size_t n = j->db ? j->db->replicas_n : 1, matching = 0;
-	if (n == 0)
-		return err_set(e, ERR_CONFIG, "%s: the database %s has no replicas", j->conf->file,
-			       j->db->path);
+	struct conf_replica *all = j->target.replicas;
+	size_t n = j->target.replicas_n;
 	if (command_identity(j->f.identity, all, n, e) < 0)
 		return -1;
 	if (!(j->sources = calloc(n, sizeof *j->sources)) || !(j->openers = calloc(n, sizeof *j->openers)))
 		return err_sys(e, ENOMEM, "cannot open the replicas");
 	for (size_t i = 0; i < n; i++) {
 		struct err one = ERR_INIT;
-		if (j->db && j->f.replica && strcmp(all[i].name, j->f.replica) != 0)
+		if (!target_wants(&j->target, &all[i]))
 			continue;
-		matching++;
 		if (source_add(j, &all[i], &one) == 0)
 			continue;
 		if (n > 1 && !j->f.replica)
@@ -316,8 +254,6 @@ static int open_sources(struct job *j, struct err *e)
 		if (j->not_opened.kind == ERR_NONE)
 			j->not_opened = one;
 	}
-	if (matching == 0)
-		return no_such_replica(j, e);
 	if (j->sources_n == 0) {
 		*e = j->not_opened;
 		return -1;
@@ -333,8 +269,8 @@ static void job_free(struct job *j)
 		age_keys_free(&j->openers[i].keys);
 	free(j->openers);
 	free(j->sources);
-	conf_replica_free(&j->single);
-	conf_free(j->conf);
+	if (j->found)
+		target_free(&j->target);
 }
 
 /* ---- is there provably no backup? ---- */
@@ -430,7 +366,8 @@ static struct owner owner_for(const struct job *j, const char *output)
 	struct owner o = OWNER_PRIVATE;
 	char dir[PATH_BYTES];
 	struct stat st;
-	if (j->db && strcmp(j->db->path, output) == 0 && path_dir(dir, output) == 0 && stat(dir, &st) == 0) {
+	if (j->target.db && strcmp(j->target.db->path, output) == 0 && path_dir(dir, output) == 0 &&
+	    stat(dir, &st) == 0) {
 		o.uid = o.dir_uid = st.st_uid;
 		o.gid = o.dir_gid = st.st_gid;
 	}
@@ -476,7 +413,7 @@ static int run_job(struct job *j, struct err *e)
 		return rc < 0 ? -1 : 0;
 	if (find_source(j, e) < 0)
 		return -1;
-	const char *output = j->f.output ? j->f.output : j->db->path;
+	const char *output = j->f.output ? j->f.output : j->target.db->path;
 	if (!j->f.output && (rc = check_output(&j->f, output, e)) != 0)
 		return rc < 0 ? -1 : 0;
 	return open_sources(j, e) < 0 ? -1 : restore(j, output, e);
