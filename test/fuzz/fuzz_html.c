@@ -31,10 +31,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct dyn out = DYN_INIT(1 << 24);
 	char *text = malloc(size + 1);
-	memcpy(text, data, size);
+	if (size > 0)
+		memcpy(text, data, size);
 	text[size] = 0;
 	assert(html_text(&out, text) == 0);
-	const uint8_t *p = out.p, *end = out.p + out.len, *from = (const uint8_t *)text;
+	const uint8_t *p = out.p, *end = out.len ? out.p + out.len : p, *from = (const uint8_t *)text;
 	size_t left = strlen(text);
 	while (left > 0) {
 		uint32_t is, was = 0;
