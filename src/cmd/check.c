@@ -27,8 +27,7 @@ struct check_flags {
 
 static const struct args_flag flags[] = {
 	{ "config", ARGS_TEXT, AT(config), "FILE", "configuration; see above", 0, 0 },
-	{ "no-expand-env", ARGS_BOOL, AT(no_expand_env), NULL, "leave $NAME in the configuration as it stands",
-	  0, 0 },
+	FLAG_NO_EXPAND_ENV(AT(no_expand_env)),
 	{ "json", ARGS_BOOL, AT(json), NULL, "print JSON", 0, 0 },
 	{ 0 },
 };

@@ -7,6 +7,12 @@
 #include "base/err.h"
 #include "conf/args.h"
 
+/* The row of a flag that many have; at: as in struct args_flag. */
+#define FLAG_NO_EXPAND_ENV(at)                                                                                 \
+	{                                                                                                      \
+		"no-expand-env", ARGS_BOOL, at, NULL, "leave $NAME in the configuration as it stands", 0, 0    \
+	}
+
 struct command {
 	const char *name;
 	const char *arguments; /* for the usage line, "" for none */

@@ -31,8 +31,7 @@ static const struct args_flag flags[] = {
 	{ "json", ARGS_BOOL, AT(json), NULL, "print JSON instead of a table; docs/json.md tells the fields", 0,
 	  0 },
 	{ "config", ARGS_TEXT, AT(config), "FILE", "configuration to read", 0, 0 },
-	{ "no-expand-env", ARGS_BOOL, AT(no_expand_env), NULL, "leave $NAME in the configuration as it stands",
-	  0, 0 },
+	FLAG_NO_EXPAND_ENV(AT(no_expand_env)),
 	{ 0 },
 };
 

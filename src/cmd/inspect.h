@@ -46,10 +46,7 @@ struct inspect_flags {
 		  "configuration that names the database",                                                     \
 		  0,                                                                                           \
 		  0 },                                                                                         \
-	{                                                                                                      \
-		"no-expand-env", ARGS_BOOL, offsetof(struct inspect_flags, no_expand_env), NULL,               \
-			"leave $NAME in the configuration as it stands", 0, 0                                  \
-	}
+		FLAG_NO_EXPAND_ENV(offsetof(struct inspect_flags, no_expand_env))
 
 #define INSPECT_TEXT                                                                                           \
 	"DATABASE is the path of a database in the configuration (-config FILE, else the file named\n"         \

@@ -38,8 +38,7 @@ static const struct args_flag flags[] = {
 	  0, 0 },
 	{ "addr", ARGS_TEXT, AT(addr), "ADDRESS",
 	  "serve followers, the page, status and metrics there, e.g. :9090; else the key addr", 0, 0 },
-	{ "no-expand-env", ARGS_BOOL, AT(no_expand_env), NULL, "leave $NAME in the configuration as it stands",
-	  0, 0 },
+	FLAG_NO_EXPAND_ENV(AT(no_expand_env)),
 	{ 0 },
 };
 

@@ -15,10 +15,7 @@ struct running_flags {
 #define RUNNING_ROWS(at)                                                                                        \
 	{ "socket", ARGS_TEXT, at(where.socket), "PATH", "control socket of the daemon; see above", 0, 0 },     \
 		{ "config", ARGS_TEXT, at(where.config), "FILE", "configuration that names the socket", 0, 0 }, \
-	{                                                                                                       \
-		"no-expand-env", ARGS_BOOL, at(where.no_expand_env), NULL,                                      \
-			"leave $NAME in the configuration as it stands", 0, 0                                   \
-	}
+		FLAG_NO_EXPAND_ENV(at(where.no_expand_env))
 
 #define RUNNING_TEXT                                                                                           \
 	"The daemon is asked over its control socket, which only its own user and root may use:\n"             \

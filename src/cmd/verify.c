@@ -45,8 +45,7 @@ static const struct args_flag flags[] = {
 	{ "parallelism", ARGS_INT, AT(parallelism), "N", "objects fetched at the same time; default 8", 0,
 	  PARALLELISM_MAX },
 	{ "config", ARGS_TEXT, AT(config), "FILE", "configuration that names the database", 0, 0 },
-	{ "no-expand-env", ARGS_BOOL, AT(no_expand_env), NULL, "leave $NAME in the configuration as it stands",
-	  0, 0 },
+	FLAG_NO_EXPAND_ENV(AT(no_expand_env)),
 	{ 0 },
 };
 

@@ -47,7 +47,7 @@ static long raw(long number, long a, const void *b, const void *c, long d, const
 
 static int64_t true_ns(clockid_t id)
 {
-	struct timespec t;
+	struct timespec t = { 0 };
 	raw(SYS_clock_gettime, id, &t, NULL, 0, NULL);
 	return ns_of(&t);
 }
