@@ -870,8 +870,8 @@ static void test_held(void **state)
 	free(d);
 }
 
-/* Killed after the record of a publication and before its header; then one local commit gets the number that SQLite
- * would have given to it, and the log begins anew: the record must not take that for its own. */
+/* Killed after the record of a publication and before its header; then one local commit gets the number that
+ * SQLite would have given to it, and the log begins anew: the record must not take that for its own. */
 static void test_number_of_another(void **state)
 {
 	(void)state;
