@@ -99,7 +99,7 @@ told_any                  | holds                | COMMITS=2 SWITCHES=1 WITH_ANY
 
 M_LENGTH_ONLY             | LINE_GOES_ON         | COMMITS=3 SWITCHES=1
 M_NO_LINEAGE              | LINE_GOES_ON         | COMMITS=3 SWITCHES=1
-M_LINEAGE_LATE            | LINE_GOES_ON         | COMMITS=3 SWITCHES=1
+M_LINEAGE_LATE            | LINE_GOES_ON         | COMMITS=2 SWITCHES=1
 M_LINEAGE_ONCE            | LINE_GOES_ON         | COMMITS=2 SWITCHES=1 WITH_ANY
 M_RESUME_UNPROVEN         | PREFIX               | COMMITS=3 SWITCHES=1
 M_CHAIN_BEHIND            | NEVER_BACK           | COMMITS=3 SWITCHES=1
