@@ -306,7 +306,7 @@ static int64_t turn_db(struct managed *m, int64_t now_us)
 		serve_cancel(m);
 		return now_us + BUSY_US;
 	}
-	if (serve_wants_step(m, now_us) || (m->begin && (!m->due_us || now_us >= m->due_us)) || m->sweep ||
+	if (serve_wants_step(m) || (m->begin && (!m->due_us || now_us >= m->due_us)) || m->sweep ||
 	    m->drop_n >= DROP_MANY || (m->due_us && now_us >= m->due_us) || !m->ready ||
 	    (pin && now_us - m->step_us >= BUSY_LOOK_US)) {
 		submit_step(m, now_us);

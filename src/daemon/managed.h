@@ -192,8 +192,11 @@ struct managed {
 	uint64_t segs_bytes, segs_n;
 	struct live_db *live; /* NULL: nobody has followed yet */
 	bool head_wanted;     /* by a follower */
-	unsigned head_tries;
+	unsigned head_tries;  /* of a followed one, as is the next */
 	int64_t head_again_us;
+	struct generation
+		reset_of; /* of it, everything before `reset` is in the file, and no longer in the WAL */
+	struct position reset;
 
 	struct shipper *ships;
 	size_t ships_n;
@@ -283,7 +286,7 @@ void serve_saw(struct managed *m, struct spool_segment *first); /* a step is ove
 void serve_head_over(struct managed *m, bool good, const char *why);
 void serve_lineage_changed(struct managed *m);
 uint64_t serve_head(struct managed *m); /* of the order of the next step */
-bool serve_wants_step(const struct managed *m, int64_t now_us);
+bool serve_wants_step(const struct managed *m);
 bool serve_hurries(const struct managed *m); /* a change is captured at once */
 bool serve_keeps(struct managed *m);	     /* m->segs, which all replicas have */
 void serve_leaves(struct managed *m);	     /* m->segs is about to go */

@@ -18,8 +18,6 @@
 #include "daemon/upstream.h"
 #include "live/live.h"
 
-enum { HEAD_AGAIN_US = 20000, HEAD_TRIES = 500 };
-
 /* ---- what live asks of a database ---- */
 
 static void want_head(void *arg)
@@ -45,6 +43,18 @@ static void mark(void *arg)
 
 static const struct live_ops ops = { .prepare = want_head, .step = want_step, .mark = mark };
 
+/* The WAL was begun anew behind what is captured, and that is all in the database file. */
+static bool is_reset(const struct managed *m)
+{
+	return m->reset.offset > 0 && position_compare(m->reset, m->captured) == 0 &&
+	       generation_equal(&m->reset_of, &m->generation);
+}
+
+static struct position next_position(const struct managed *m)
+{
+	return is_reset(m) ? (struct position){ m->captured.index + 1, 0 } : m->captured;
+}
+
 static void see(struct managed *m)
 {
 	struct live_now *n = live_now(m->live);
@@ -52,7 +62,8 @@ static void see(struct managed *m)
 					 !m->stepped_to_stop && !m->leaving,
 				.filed = !m->up || followed_is_filed(m),
 				.generation = m->generation,
-				.captured = m->captured,
+				.captured = next_position(m),
+				.last = m->captured,
 				.captured_sum = m->captured_sum,
 				.followed = m->up != NULL,
 				.page_bytes = m->seen.page_bytes,
@@ -79,7 +90,7 @@ static const struct spool_segment *first_of_index(const struct managed *m)
 static bool has_head(const struct managed *m)
 {
 	const struct spool_segment *s = first_of_index(m);
-	return m->captured.offset == 0 || (s && s->at.offset == 0);
+	return m->captured.offset == 0 || is_reset(m) || (s && s->at.offset == 0);
 }
 
 uint64_t serve_head(struct managed *m)
@@ -90,9 +101,9 @@ uint64_t serve_head(struct managed *m)
 	return s ? s->at.offset : m->captured.offset;
 }
 
-bool serve_wants_step(const struct managed *m, int64_t now_us)
+bool serve_wants_step(const struct managed *m)
 {
-	return m->head_wanted && now_us >= m->head_again_us;
+	return m->head_wanted;
 }
 
 static void tell_head(struct managed *m)
@@ -102,10 +113,10 @@ static void tell_head(struct managed *m)
 		return;
 	if (!has_head(m) && !m->order.head_to && m->state == DB_IDLE)
 		return; /* this step was out already when it was wanted */
-	if (!has_head(m) && is == DB_HEAD_GONE && m->head_tries++ < HEAD_TRIES) {
-		/* The WAL was begun anew, and its first commit has not come yet. */
-		m->head_again_us = mono_us() + HEAD_AGAIN_US;
-		return;
+	if (!has_head(m) && is == DB_HEAD_GONE) {
+		m->reset = m->captured;
+		m->reset_of = m->generation;
+		see(m);
 	}
 	m->head_wanted = false;
 	if (has_head(m))
@@ -176,10 +187,7 @@ int64_t serve_turn(struct managed *m, int64_t now_us)
 	if (!m->live)
 		return 0;
 	see(m);
-	int64_t next_us = live_turn(m->live, now_us);
-	if (m->head_wanted && !m->out && !m->up && (!next_us || m->head_again_us < next_us))
-		next_us = m->head_again_us;
-	return next_us;
+	return live_turn(m->live, now_us);
 }
 
 void serve_end(struct managed *m, const char *why)

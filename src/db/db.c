@@ -868,7 +868,7 @@ static void make_head(struct db *d, const struct db_order *order, struct db_repo
 	enum capture_result rc = CAPTURE_GAP;
 	if (!order->head_to || d->cap.blind || d->stuck) { /* stuck: removed under the same names later */
 		recapture_forget(&d->cap, &d->head);
-		ret->head_is = order->head_to ? DB_HEAD_GONE : DB_HEAD_NONE;
+		ret->head_is = order->head_to ? DB_HEAD_FAILED : DB_HEAD_NONE;
 		return;
 	}
 	if (d->cap.spool.bytes >= d->o.spool_quota_bytes / 2) {

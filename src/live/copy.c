@@ -467,12 +467,12 @@ struct bytes *copy_next(struct follower *f)
 static struct position end_of_segments(const struct live_db *d)
 {
 	const struct spool_segment *s = d->now.segs;
-	if (d->now.captured.offset > 0 || !s)
-		return d->now.captured;
+	if (d->now.last.offset > 0 || !s)
+		return d->now.last;
 	while (s->next)
 		s = s->next;
 	return generation_equal(&s->generation, &d->now.generation) ? (struct position){ s->at.index, s->end }
-								    : d->now.captured;
+								    : d->now.last;
 }
 
 /* A step is over, or an exact content has got on. */
@@ -483,6 +483,8 @@ static void look_at(struct follower *f)
 	if (c->phase == COPY_STEP) {
 		if (d->now.reached_step >= c->end_step) {
 			c->through = end_of_segments(d);
+			if (position_compare(c->through, c->from) < 0)
+				c->through = c->from; /* it is all in the file */
 			c->phase = COPY_OVER;
 			follower_wake(f);
 		} else {

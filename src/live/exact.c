@@ -313,10 +313,16 @@ static int take_sources(struct exact *x)
 {
 	const struct spool_segment *first = live_find(x->d, &x->generation, x->from);
 	size_t n = 0;
-	x->at = x->d->now.captured;
+	x->at = first ? x->d->now.last : x->d->now.captured;
 	for (const struct spool_segment *s = first; s; s = s->next)
 		n++;
-	if (!first && position_compare(x->from, x->at) != 0)
+	struct position next = x->from;
+	for (const struct spool_segment *s = first; s; s = s->next) {
+		bool fits = position_compare(s->at, next) == 0 ||
+			    (s->at.index == next.index + 1 && s->at.offset == 0 && s->prev_end == next.offset);
+		next = fits ? (struct position){ s->at.index, s->end } : (struct position){ 0, 0 };
+	}
+	if (position_compare(next, x->at) != 0)
 		return err_set(&x->e, ERR_NOTHING, "the WAL that it needs is not kept any longer");
 	if (!(x->sources = calloc(n ? n : 1, sizeof *x->sources)))
 		return err_set(&x->e, ERR_FAIL, "no memory");
@@ -370,7 +376,8 @@ static bool is_shared(const struct exact *x)
 	if (x->state != EXACT_READY)
 		return true;
 	return mono_us() - x->ready_us < SHARED_US &&
-	       (position_compare(x->at, d->now.captured) == 0 || live_find(d, &x->generation, x->at));
+	       (position_compare(x->at, d->now.captured) == 0 || position_compare(x->at, d->now.last) == 0 ||
+		live_find(d, &x->generation, x->at));
 }
 
 static void name(struct exact *x)

@@ -26,8 +26,12 @@ struct live_now {
 	bool filed; /* everything of the indexes before the current one is in the database file (else: prepare)
 		     */
 	struct generation generation;
+	/* What comes next begins here: the end of what is captured; or the beginning of the next index, when
+	 * the WAL was begun anew, everything before is in the database file, and nothing of the new one is
+	 * there. */
 	struct position captured;
-	struct wal_sum captured_sum; /* of the frame that ends there */
+	struct position last;	     /* the end of what is captured */
+	struct wal_sum captured_sum; /* of the frame that ends at `last` */
 	bool followed;		     /* it is itself a copy of another machine's: its lineage is only read */
 	uint32_t page_bytes;
 	uint64_t file_bytes;

@@ -243,7 +243,7 @@ static void no_more(struct follower *f)
 		follower_end(f, "a new generation has begun");
 	else if (d->ended)
 		follower_end(f, d->end_why);
-	else if (position_compare(f->at, d->now.captured) < 0)
+	else if (position_compare(f->at, d->now.captured) != 0 && position_compare(f->at, d->now.last) != 0)
 		follower_end(f, "what comes next is not there any more");
 }
 

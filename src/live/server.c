@@ -340,7 +340,7 @@ static bool is_proven(struct follower *f, const struct spool_segment *next)
 		return true;
 	if (f->want.offset == 0)
 		return !next && f->want.index == d->now.captured.index;
-	return f->has_sum && position_compare(f->want, d->now.captured) == 0 &&
+	return f->has_sum && position_compare(f->want, d->now.last) == 0 &&
 	       sum_is(d->now.captured_sum, f->want_sum);
 }
 
@@ -348,13 +348,18 @@ static bool is_proven(struct follower *f, const struct spool_segment *next)
 static bool resume(struct follower *f)
 {
 	const struct live_db *d = f->db;
-	if (position_compare(f->want, d->now.captured) > 0)
-		return false;
+	if (position_compare(f->want, d->now.captured) > 0) {
+		if (d->now.followed) /* content would send its readers back in time */
+			follower_end(f, "this copy is not as far as you are; come again");
+		return d->now.followed;
+	}
 	f->generation = d->now.generation;
 	const struct spool_segment *next = live_find(d, &f->generation, f->want);
 	if (!next)
 		next = behind_end(d, &f->generation, f->want);
-	if ((next || position_compare(f->want, d->now.captured) == 0) && is_proven(f, next)) {
+	bool at_end =
+		position_compare(f->want, d->now.captured) == 0 || position_compare(f->want, d->now.last) == 0;
+	if ((next || at_end) && is_proven(f, next)) {
 		follower_goes_on(f, f->want);
 		return true;
 	}
@@ -554,7 +559,8 @@ void live_step_done(struct live_db *d)
 	for (struct follower *f = d->followers, *next; f; f = next) {
 		next = f->next;
 		bool other = !generation_equal(&f->generation, &d->now.generation);
-		if (f->phase == PHASE_FOLLOW && !f->seg && other)
+		bool behind = position_compare(f->at, d->now.captured) != 0;
+		if (f->phase == PHASE_FOLLOW && !f->seg && (other || behind))
 			follower_wake(f); /* and finds that there is no more */
 		else if (f->phase == PHASE_CONTENT && other)
 			follower_end(f, "a new generation has begun");
@@ -773,7 +779,12 @@ static int take_bitmap(struct follower *f, const struct httpd_request *q, const 
 	const struct live_db *d = f->db;
 	bool there = query->has_position && generation_equal(&query->generation, &d->now.generation) &&
 		     has_from(d, query->at.index);
-	if (!query->extended || !query->has_position || q->body.n > BITMAP_BYTES_MAX) {
+	if (!query->extended) { /* as the server of 2022 */
+		say(ret, 405, "Method not allowed");
+		httpd_add_header(ret, "Allow", "GET");
+		return -1;
+	}
+	if (!query->has_position || q->body.n > BITMAP_BYTES_MAX) {
 		say(ret, 400, "POST needs generation, index, txn=1 and a bitmap");
 		return -1;
 	}

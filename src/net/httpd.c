@@ -305,7 +305,14 @@ static enum MHD_Result refuse(struct httpd_conn *x, unsigned status, const char 
 
 const char *httpd_query(const struct httpd_request *q, const char *name)
 {
-	return mhd.MHD_lookup_connection_value(q->conn->c, MHD_GET_ARGUMENT_KIND, name);
+	const char *value = NULL;
+	size_t n = 0;
+	/* One with a zero byte in it is no text. */
+	if (mhd.MHD_lookup_connection_value_n(q->conn->c, MHD_GET_ARGUMENT_KIND, name, strlen(name), &value,
+					      &n) != MHD_YES ||
+	    !value || strlen(value) != n)
+		return NULL;
+	return value;
 }
 
 const char *httpd_header(const struct httpd_request *q, const char *name)
