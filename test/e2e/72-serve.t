@@ -106,9 +106,11 @@ wait_for 10 replica_has "$T/r" 'SELECT count(*) FROM t' 1330
 ok $? "nor of replicas"
 
 note "the end"
+came=$(grep -c 'follower has come' "$T/one.log")
+another() { [ "$(grep -c 'follower has come' "$T/one.log")" -gt "$came" ]; }
 serve follow "$url/stream?path=$db&txn=1" "$T/last.db" 9999 >"$T/end" 2>&1 &
 waiting=$!
-wait_for 10 grep -q 'kind=walbrook' "$T/one.log"
+wait_for 20 another
 sleep 1
 sql "$db" 'INSERT INTO t(b) VALUES(1)'
 stop "$PID"
