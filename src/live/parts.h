@@ -62,6 +62,8 @@ struct live_db {
 	char lineage_error[300];
 	struct task lineage_task;
 	struct live_totals totals;
+	int64_t said_from_us; /* who comes and goes all the time is not said all the time */
+	unsigned said_n;
 	struct bytes *heartbeat; /* the last one, which most are sent as well */
 	struct generation heartbeat_of;
 	struct position heartbeat_at;

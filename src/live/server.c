@@ -27,6 +27,8 @@ enum {
 	KEEP_US = 600000000,
 	END_FOR_US = 10000000,
 	LINGER_US = 1000000,
+	SAY_US = 10000000,
+	SAY_MAX = 100,
 	RETRY_S = 2,
 	PREPARED_MAX = 5,
 	BITMAP_BYTES_MAX = 512 << 20,
@@ -185,6 +187,22 @@ static bool has_head(const struct live_db *d)
 	return d->now.captured.offset == 0 || live_find(d, &d->now.generation, zero);
 }
 
+/* ---- what is said ---- */
+
+/* Who comes and leaves many times a second fills no log. */
+static bool may_say(struct live_db *d)
+{
+	int64_t now_us = mono_us();
+	if (now_us - d->said_from_us > SAY_US) {
+		if (d->said_n > SAY_MAX)
+			log_info("followers came and left more often than was said", L_S("db", d->path),
+				 L_I("unsaid", d->said_n - SAY_MAX));
+		d->said_from_us = now_us;
+		d->said_n = 0;
+	}
+	return ++d->said_n <= SAY_MAX;
+}
+
 /* ---- what is sent ---- */
 
 void follower_goes_on(struct follower *f, struct position at)
@@ -203,7 +221,9 @@ void follower_end(struct follower *f, const char *why)
 {
 	if (f->phase == PHASE_ENDS)
 		return;
-	log_info("follower is let go", L_S("db", f->db->path), L_S("peer", f->peer), L_S("reason", why));
+	if (may_say(f->db))
+		log_info("follower is let go", L_S("db", f->db->path), L_S("peer", f->peer),
+			 L_S("reason", why));
 	copy_leave(f);
 	proof_leave(f);
 	bool inside = f->phase == PHASE_FOLLOW && f->block > 0;
@@ -273,7 +293,7 @@ static void leave(struct httpd_body *body, const char *why)
 {
 	struct follower *f = LIVE_OWNER(body, struct follower, body);
 	struct live_db *d = f->db;
-	if (f->phase != PHASE_ENDS)
+	if (f->phase != PHASE_ENDS && may_say(d))
 		log_info("follower has left", L_S("db", d->path), L_S("peer", f->peer), L_S("reason", why));
 	copy_leave(f);
 	proof_leave(f);
@@ -816,8 +836,9 @@ static void enter(struct follower *f, const struct httpd_request *q)
 		count_anew(d);
 	d->totals.streams++;
 	httpd_peer(f->conn, f->peer);
-	log_info("follower has come", L_S("db", d->path), L_S("peer", f->peer),
-		 L_S("kind", f->extended ? "walbrook" : "plain"), L_S("method", q->method));
+	if (may_say(d))
+		log_info("follower has come", L_S("db", d->path), L_S("peer", f->peer),
+			 L_S("kind", f->extended ? "walbrook" : "plain"), L_S("method", q->method));
 	if (!s->beat.set)
 		loop_timer_set(s->loop, &s->beat, loop_now_us(s->loop) + BEAT_US);
 }
