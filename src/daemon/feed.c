@@ -235,7 +235,7 @@ static int open_here(struct feed *d, struct err *e)
 				    .log_cap_bytes = (uint64_t)m->conf->upstream_max_wal_bytes };
 	enum follow_result rc = follow_open(&d->f, &o, e);
 	if (rc == FOLLOW_FAIL && e->kind == ERR_EXISTS)
-		err_hint(e, "The key upstream.adopt (-adopt) allows it");
+		err_hint(e, "The key upstream.adopt does that, or walbrook follow -adopt");
 	if (rc != FOLLOW_OK && rc != FOLLOW_CONTENT)
 		return -1;
 	if (lineage_read(m->meta_dir, &d->ours, e) < 0 && e->kind != ERR_NOTHING) {
@@ -412,8 +412,8 @@ static void follow_until_told(struct feed *d)
 		else {
 			tries++;
 			drop_client(d);
-			say_broke(d, &e, tries);
 			d->refused = d->refused || e.kind == ERR_EXISTS;
+			say_broke(d, &e, tries);
 			pause_for(d, d->refused ? RETRY_MOST_US : backoff_us(tries - 1));
 		}
 	}
