@@ -354,6 +354,11 @@ class Bench:
                 row("%d page%s a transaction, %s" % (pages, "s"[pages == 1:], title), rates[0], rates[1], triple,
                     ">= 0.60", triple[0] >= 0.6)
 
+    def part_live(self):
+        head("a primary and a follower over loopback")
+        env = dict(os.environ, BUILD=os.environ.get("BUILD", "build"))
+        subprocess.run([sys.executable, "bench/live.py", "quick" if self.quick else "full"], check=True, env=env)
+
     def databases(self, n):
         work, dbs = self.fresh(), []
         for i in range(n):
@@ -495,7 +500,7 @@ def facts(work):
 def main(argv):
     quick = "quick" in argv
     names = [n[5:] for n in dir(Bench) if n.startswith("part_")]
-    order = ["throughput", "rate", "latency", "compress", "snapshot", "wal", "follow", "memory", "idle", "start", "checkpoints"]
+    order = ["throughput", "rate", "latency", "compress", "snapshot", "wal", "follow", "live", "memory", "idle", "start", "checkpoints"]
     assert sorted(names) == sorted(order)
     wanted = [a for a in argv if a not in ("quick", "full")]
     if wanted == ["list"]:

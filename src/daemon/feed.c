@@ -238,6 +238,9 @@ static int open_here(struct feed *d, struct err *e)
 		err_hint(e, "The key upstream.adopt does that, or walbrook follow -adopt");
 	if (rc != FOLLOW_OK && rc != FOLLOW_CONTENT)
 		return -1;
+	if (rc == FOLLOW_CONTENT && e->kind != ERR_NOTHING)
+		log_warn("what lies here is not what was left here: somebody may have written it",
+			 L_S("db", m->conf->path), L_S("reason", e->text));
 	if (lineage_read(m->meta_dir, &d->ours, e) < 0 && e->kind != ERR_NOTHING) {
 		follow_close(&d->f);
 		return -1;

@@ -221,8 +221,7 @@ static int on_content(void *arg, const struct record *r, uint32_t page_bytes, ui
 static void copied(struct feed *d, size_t bytes)
 {
 	int64_t now_us = mono_us();
-	d->seen.copy_bytes += bytes;
-	d->progress = true;
+	d->seen.copy_bytes += bytes; /* no progress before it is published */
 	if (now_us - d->told_us >= TELL_COPY_US) {
 		d->told_us = now_us;
 		d->seen.heard_wall_us = wall_us();
@@ -370,7 +369,7 @@ static int on_segment_end(void *arg, struct position end, struct err *e)
 {
 	struct feed *d = arg;
 	(void)e;
-	d->progress = true;
+	d->progress = d->progress || !follow_content_waits(&d->f, NULL);
 	d->seen.heard_wall_us = wall_us();
 	if (d->commits_given && d->commits_n > 0 && !follow_content_waits(&d->f, NULL)) {
 		d->seen.commit_wall_us = d->commits[d->commits_n - 1].wall_us;
@@ -390,7 +389,7 @@ static int on_heartbeat(void *arg, const struct record *r, int64_t clock_us, str
 {
 	struct feed *d = arg;
 	struct position next = next_of(d);
-	d->progress = true;
+	d->progress = d->progress || (d->f.known && d->f.content.mode == CONTENT_NONE);
 	d->seen.heard_wall_us = wall_us();
 	d->seen.clock_ahead_us = clock_us - d->seen.heard_wall_us;
 	bool ours = generation_equal(&r->generation, &d->f.next.generation);

@@ -342,6 +342,8 @@ static int begin_segment(struct live_reader *r, struct err *e)
 	uint64_t offset = r->r.at.offset;
 	if (r->left > SEGMENT_MAX_BYTES)
 		return bad(r, "it is too long", e);
+	if (r->r.flags != 0)
+		return bad(r, "its flags are not known", e);
 	if (r->in_content)
 		return bad(r, "the content before it is not complete", e);
 	if (offset > 0 && r->page_bytes == 0)
@@ -361,6 +363,8 @@ static int begin_pages(struct live_reader *r, struct err *e)
 		return bad(r, "no content was begun", e);
 	if (r->left > PAGES_MAX_BYTES)
 		return bad(r, "it is too long", e);
+	if ((r->r.flags & ~(uint32_t)RECORD_LZ4) != 0)
+		return bad(r, "its flags are not known", e);
 	check_place(r);
 	if (!r->differing && r->r.at.offset != r->content_next)
 		return bad(r, "a part of the content is missing", e);
