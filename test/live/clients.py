@@ -131,7 +131,7 @@ class Stream:
                 self.wrong = f"record {r} after {self.at}"
                 return
             self.at = end
-            self.done = r.type == wire.SEGMENT and r.generation == until[0] and end >= until[1:]
+            self.done = r.generation == until[0] and end >= until[1:]
 
 
 def many(url, path, until, n):

@@ -33,6 +33,7 @@ import threading
 import time
 import urllib.parse
 
+import load
 import plain_reader
 import wire
 from proxy import Fate, Proxy
@@ -41,8 +42,9 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 LOAD = [sys.executable, os.path.join(HERE, "load.py")]
 SAYS = ("level=warn", "level=error", "WARN", "ERROR")
 NAMES = {v: k for k, v in vars(wire).items() if k.isupper() and isinstance(v, int) and 0 < v < 24}
-# Nothing depends on these, or on that they come.
-HARMLESS = {wire.COMMITS, wire.HEARTBEAT, wire.END}
+# No content depends on these, or on that they come. (A lineage with another digit is another one: it would be refused
+# by who has one.)
+HARMLESS = {wire.COMMITS, wire.HEARTBEAT, wire.END, wire.LINEAGE}
 
 
 class Recorder(Proxy):
@@ -133,12 +135,13 @@ class Scene:
         self.write(1.0, 2)
 
     def write(self, seconds, seed):
-        """A few transactions of every kind, in a WAL that stays."""
+        """Transactions of every kind, the last ones in a WAL that stays."""
         p = subprocess.Popen(
             LOAD + ["write", self.db, self.dir + "/witness", str(seed), "20"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
         )
         time.sleep(seconds)
         p.communicate()
+        load.Writer(self.db, self.dir + "/witness", seed, 0).transaction("several")
 
     # ---- a follower ----
 
@@ -204,14 +207,14 @@ class Scene:
 
     # ---- one damage ----
 
-    def sample(self, n, what, at, mask, must_say):
+    def sample(self, n, what, at, mask, must_say, where):
         fates = [Fate(cut=at) if what == "cut" else Fate(flip=at, mask=mask)]
         proxy = Proxy(lambda: self.port, lambda: fates.pop(0) if fates else Fate())
         base, p = self.follower(n, proxy.port)
         readers = []
         watcher = threading.Thread(target=lambda: readers.append(self.read_meanwhile(base)))
         watcher.start()
-        name = f"sample {n}, {what} at {at}" + (f" by {mask:02x}" if what != "cut" else "")
+        name = f"sample {n}, {what} at {at} ({where})" + (f" by {mask:02x}" if what != "cut" else "")
         said = self.wait_same(base, p)
         # A flip in something that is only looked at later, or a cut that has not happened yet, would not be a sample.
         if said:
@@ -244,20 +247,23 @@ class Scene:
         for record in records:
             by_type[record[0].type].append(record)
         for _ in range(max(1, self.o.n // 12)):
-            out.append(("flip", r.randrange(head_end), 1 << r.randrange(8), False))
+            out.append(("flip", r.randrange(head_end), 1 << r.randrange(8), False, "HTTP"))
         kinds = sorted(by_type)
         for i in range(self.o.n):
             record, head, payload = r.choice(by_type[kinds[i % len(kinds)]])
             in_head = not payload or r.random() < 0.35
             at = r.choice(head if in_head else payload)
-            # An unknown type is skipped, and a heartbeat's position is none of the content.
-            must = record.type not in HARMLESS and not (in_head and record.type == wire.LINEAGE)
+            # Nobody looks at flags that are not his, and where content is complete has no other check than the WAL.
+            must = record.type not in HARMLESS and not (in_head and (at in head[4:8] or record.type == wire.COMPLETE))
             if record.type == wire.SNAPSHOT and not in_head:
                 continue
-            out.append(("flip", at, r.choice((1, 0x80, 0xFF, 1 << r.randrange(8))), must))
+            where = f"byte {head.index(at)} of the head" if in_head else f"byte {payload.index(at)}"
+            where += f" of {NAMES.get(record.type, record.type)} {wire.position_text(record.generation, *record[3:5])}"
+            out.append(("flip", at, r.choice((1, 0x80, 0xFF, 1 << r.randrange(8))), must, where))
         for record, head, payload in records:
             end = (payload or head)[-1] + 1
-            out += [("cut", end + d, 0, False) for d in (-1, 0, 1)]
+            kind = NAMES.get(record.type, record.type)
+            out += [("cut", end + d, 0, False, f"the end of {kind}, {d:+}") for d in (-1, 0, 1)]
         r.shuffle(out)
         return out[: self.o.n * 2]
 
@@ -270,8 +276,9 @@ class Scene:
         if self.quiet_log:
             self.fail(f"an undamaged stream is complained of: {self.quiet_log}")
         todo = self.samples(head_end, records)
-        for n, (what, at, mask, must) in enumerate(todo):
-            self.sample(n, what, at, mask, must)
+        for n, sample in enumerate(todo):
+            what = sample[0]
+            self.sample(n, *sample)
             self.count[what] += 1
             if self.failures > 5:
                 break
