@@ -623,7 +623,7 @@ static int look_at_plain(struct feed *d, bool quiet, struct err *e)
 static int look_at_record(struct feed *d, struct err *e)
 {
 	int64_t now_us = mono_us();
-	if (!d->reader.extended || live_between_records(&d->reader)) {
+	if (!d->reader.events || live_between_records(&d->reader)) {
 		d->record_us = 0;
 		return 0;
 	}
