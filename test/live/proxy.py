@@ -26,6 +26,7 @@ class Fate:
         self.drip = drip  # so many bytes come one by one, each in a packet of its own
         self.flip = flip  # this byte is XORed with the mask
         self.mask = mask
+        self.kept = bytearray()  # with a flip: what came from the server, as it came
 
     def stops(self):
         return [s for s in (self.cut, self.stall, self.flip) if s is not None]
@@ -90,6 +91,8 @@ class Proxy:
         at = 0
         try:
             while data := server.recv(1 << 16):
+                if fate.flip is not None:
+                    fate.kept += data
                 while data:
                     if fate.cut is not None and at >= fate.cut:
                         with self.lock:
