@@ -25,7 +25,7 @@
 #include "daemon/metrics.h"
 #include "daemon/serve.h"
 
-enum { AGAIN_US = 10000000, BITMAP_BYTES_MAX = 512 << 20 };
+enum { AGAIN_US = 10000000 };
 
 static const struct http_route routes[] = {
 	{ "/", answers_page, HTTP_GET, .if_not = NULL },
@@ -34,7 +34,7 @@ static const struct http_route routes[] = {
 	{ "/metrics", metrics_answer, HTTP_GET, .open = true },
 	{ "/position", answers_position, HTTP_GET, .if_not = NULL },
 	{ "/status", answers_status, HTTP_GET, .if_not = NULL },
-	{ "/stream", serve_stream, HTTP_GET | HTTP_POST, .endless = true, .body_most = BITMAP_BYTES_MAX,
+	{ "/stream", serve_stream, HTTP_GET | HTTP_POST, .endless = true, .body_most = serve_body_most,
 	  .if_not = "Method not allowed" },
 	{ "/wait", answers_wait, HTTP_GET, .if_not = NULL },
 };
@@ -175,8 +175,8 @@ static void answer(void *arg, const struct httpd_request *q, struct httpd_answer
 		refuse_method(r, ret);
 	else if (!r->open && !has_access(h, q, ret))
 		return;
-	else if (q->body_comes && r->body_most > 0)
-		ret->body_most = r->body_most;
+	else if (q->body_comes && r->body_most)
+		ret->body_most = r->body_most(h->d, q);
 	else
 		r->answer(h->d, q, ret);
 }

@@ -21,9 +21,10 @@ struct http_route {
 	const char *path; /* exactly */
 	http_handler *answer;
 	unsigned methods;
-	bool open;	    /* to everybody, without a token */
-	bool endless;	    /* no HEAD */
-	size_t body_most;   /* bytes that a POST may bring */
+	bool open;    /* to everybody, without a token */
+	bool endless; /* no HEAD */
+	/* Bytes that a POST may bring; NULL: none are read. */
+	size_t (*body_most)(struct daemon *d, const struct httpd_request *q);
 	const char *if_not; /* what is said when another method is used; NULL: "only GET is served here" */
 };
 

@@ -18,6 +18,8 @@
 #include "daemon/upstream.h"
 #include "live/live.h"
 
+enum { BODY_SPARE_BYTES = 64 << 10 };
+
 /* ---- what live asks of a database ---- */
 
 static void want_head(void *arg)
@@ -165,8 +167,13 @@ bool serve_keeps(struct managed *m)
 
 void serve_leaves(struct managed *m)
 {
-	if (m->live)
-		live_leaves(m->live, m->segs);
+	if (!m->live)
+		return;
+	live_leaves(m->live, m->segs);
+	if (live_followed(m->live) || managed_stopping(m))
+		return;
+	m->sweep = true; /* the time of followers is over: what was kept for them goes now */
+	managed_mark(m);
 }
 
 bool serve_holds(const struct managed *m)
@@ -250,6 +257,14 @@ void serve_hashes(struct daemon *d, const struct httpd_request *q, struct httpd_
 	struct live_db *live = find(d, q, ret);
 	if (live)
 		live_hashes(live, q, ret);
+}
+
+size_t serve_body_most(struct daemon *d, const struct httpd_request *q)
+{
+	const char *path = httpd_query(q, "path");
+	const struct managed *m = path && *path ? set_find(d, path) : NULL;
+	uint64_t pages = m && m->seen.page_bytes ? m->seen.file_bytes / m->seen.page_bytes : 0;
+	return (size_t)(pages / 8) + BODY_SPARE_BYTES;
 }
 
 void serve_close(struct daemon *d)

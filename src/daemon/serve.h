@@ -10,6 +10,8 @@
 
 void serve_stream(struct daemon *d, const struct httpd_request *q, struct httpd_answer *ret);
 void serve_hashes(struct daemon *d, const struct httpd_request *q, struct httpd_answer *ret);
-void serve_close(struct daemon *d); /* after all databases */
+size_t serve_body_most(struct daemon *d,
+		       const struct httpd_request *q); /* a bit for each page, and some more */
+void serve_close(struct daemon *d);		       /* after all databases */
 
 #endif
