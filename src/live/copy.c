@@ -35,7 +35,7 @@ struct copy {
 	struct follower *f; /* NULL: it has gone */
 	enum copy_phase phase;
 	struct copy *next, **at; /* in line */
-	bool has_place, out, at_end, begun, lz4, extended;
+	bool has_place, out, lz4, extended;
 	struct exact *exact; /* of a plain stream */
 	struct snapshot s;
 	struct generation generation;
@@ -48,6 +48,7 @@ struct copy {
 	struct bytes *ready[READY_MAX]; /* made, not sent yet */
 	unsigned ready_n;
 	struct bytes *made[2]; /* by the job that is out: CONTENT, and a piece */
+	bool at_end, begun;    /* the job's as well */
 	uint64_t end_step;
 	struct position through; /* the WAL is needed */
 	XXH64_state_t *sum;	 /* of what is sent, as docs/live.md says */

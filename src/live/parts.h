@@ -33,6 +33,12 @@ struct live_server {
 	struct live_db *dbs;
 };
 
+/* Lines of the log since then. */
+struct live_said {
+	int64_t from_us;
+	unsigned lines;
+};
+
 struct live_db {
 	struct live_db *next, **at; /* of the server */
 	struct live_server *server;
@@ -62,9 +68,8 @@ struct live_db {
 	char lineage_error[300];
 	struct task lineage_task;
 	struct live_totals totals;
-	int64_t said_from_us; /* who comes and goes all the time is not said all the time */
-	unsigned said_n;
-	struct bytes *heartbeat; /* the last one, which most are sent as well */
+	struct live_said said, said_ends; /* who comes and goes all the time is not said all the time */
+	struct bytes *heartbeat;	  /* the last one, which most are sent as well */
 	struct generation heartbeat_of;
 	struct position heartbeat_at;
 	int64_t heartbeat_us;

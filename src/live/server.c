@@ -189,18 +189,17 @@ static bool has_head(const struct live_db *d)
 
 /* ---- what is said ---- */
 
-/* Who comes and leaves many times a second fills no log. */
-static bool may_say(struct live_db *d)
+/* Who comes and leaves many times a second fills no log, and hides nobody who is let go. */
+static bool may_say(const struct live_db *d, struct live_said *n)
 {
 	int64_t now_us = mono_us();
-	if (now_us - d->said_from_us > SAY_US) {
-		if (d->said_n > SAY_MAX)
+	if (now_us - n->from_us > SAY_US) {
+		if (n->lines > SAY_MAX)
 			log_info("followers came and left more often than was said", L_S("db", d->path),
-				 L_I("unsaid", d->said_n - SAY_MAX));
-		d->said_from_us = now_us;
-		d->said_n = 0;
+				 L_I("unsaid", n->lines - SAY_MAX));
+		*n = (struct live_said){ .from_us = now_us };
 	}
-	return ++d->said_n <= SAY_MAX;
+	return ++n->lines <= SAY_MAX;
 }
 
 /* ---- what is sent ---- */
@@ -221,7 +220,7 @@ void follower_end(struct follower *f, const char *why)
 {
 	if (f->phase == PHASE_ENDS)
 		return;
-	if (may_say(f->db))
+	if (may_say(f->db, &f->db->said_ends))
 		log_info("follower is let go", L_S("db", f->db->path), L_S("peer", f->peer),
 			 L_S("reason", why));
 	copy_leave(f);
@@ -293,7 +292,7 @@ static void leave(struct httpd_body *body, const char *why)
 {
 	struct follower *f = LIVE_OWNER(body, struct follower, body);
 	struct live_db *d = f->db;
-	if (f->phase != PHASE_ENDS && may_say(d))
+	if (f->phase != PHASE_ENDS && may_say(d, &d->said))
 		log_info("follower has left", L_S("db", d->path), L_S("peer", f->peer), L_S("reason", why));
 	copy_leave(f);
 	proof_leave(f);
@@ -836,7 +835,7 @@ static void enter(struct follower *f, const struct httpd_request *q)
 		count_anew(d);
 	d->totals.streams++;
 	httpd_peer(f->conn, f->peer);
-	if (may_say(d))
+	if (may_say(d, &d->said))
 		log_info("follower has come", L_S("db", d->path), L_S("peer", f->peer),
 			 L_S("kind", f->extended ? "walbrook" : "plain"), L_S("method", q->method));
 	if (!s->beat.set)
