@@ -12,7 +12,6 @@
  * want of memory (ERR_FAIL). What is not authentic is no error here: the caller knows what it was. */
 #include "base/crypto.h"
 
-#include <dlfcn.h>
 #include <errno.h>
 #include <limits.h>
 #include <openssl/crypto.h>
@@ -21,6 +20,8 @@
 #include <pthread.h>
 #include <string.h>
 #include <sys/random.h>
+
+#include "base/library.h"
 
 #ifndef CRYPTO_LIBRARY /* a test names one that there is not */
 #define CRYPTO_LIBRARY "libcrypto.so.3"
@@ -59,32 +60,17 @@ static struct err load_error; /* kind NONE: it is loaded */
 
 static void load(void)
 {
-	static const struct {
-		const char *name;
-		size_t at;
-	} functions[] = {
+	static const struct library_function functions[] = {
 #define X(name) { #name, offsetof(__typeof__(lib), name##_) },
 		FUNCTIONS(X)
 #undef X
 	};
-	void *so = dlopen(CRYPTO_LIBRARY, RTLD_NOW | RTLD_LOCAL);
-	if (!so) {
-		err_set(&load_error, ERR_FAIL,
-			"encryption needs the library %s of OpenSSL 3, which cannot be loaded: %s. "
-			"Install it (Debian and Ubuntu: package libssl3 or libssl3t64)",
-			CRYPTO_LIBRARY, dlerror());
+	static const struct library crypto = { .file = CRYPTO_LIBRARY,
+					       .title = CRYPTO_LIBRARY " of OpenSSL 3",
+					       .user = "encryption",
+					       .package = "libssl3 or libssl3t64" };
+	if (library_load(&crypto, functions, sizeof functions / sizeof *functions, &lib, &load_error) < 0)
 		return;
-	}
-	for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
-		void *f = dlsym(so, functions[i].name);
-		if (!f) {
-			err_set(&load_error, ERR_FAIL, "encryption needs a newer %s: this one has no %s",
-				CRYPTO_LIBRARY, functions[i].name);
-			dlclose(so);
-			return;
-		}
-		memcpy((char *)&lib + functions[i].at, &f, sizeof f);
-	}
 	lib.OPENSSL_init_crypto_(OPENSSL_INIT_NO_ATEXIT, NULL);
 }
 

@@ -16,7 +16,6 @@
 #include "net/client.h"
 
 #include <curl/curl.h>
-#include <dlfcn.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,6 +24,7 @@
 #include <sys/socket.h>
 
 #include "base/clock.h"
+#include "base/library.h"
 
 enum { BUFFER_BYTES = 256 << 10, URL_BYTES = 16 << 10, KEEPALIVE_S = 15, WAIT_MOST_US = 60000000 };
 
@@ -64,32 +64,17 @@ static struct err load_error; /* kind NONE: it is loaded */
 
 static void load(void)
 {
-	static const struct {
-		const char *name;
-		size_t at;
-	} functions[] = {
+	static const struct library_function functions[] = {
 #define X(name) { #name, offsetof(__typeof__(lib), name##_) },
 		FUNCTIONS(X)
 #undef X
 	};
-	void *so = dlopen(CURL_LIBRARY, RTLD_NOW | RTLD_LOCAL);
-	if (!so) {
-		err_set(&load_error, ERR_FAIL,
-			"following needs the library %s, which cannot be loaded: %s. Install it (Debian and "
-			"Ubuntu: package libcurl4 or libcurl4t64)",
-			CURL_LIBRARY, dlerror());
+	static const struct library curl = { .file = CURL_LIBRARY,
+					     .title = CURL_LIBRARY,
+					     .user = "following",
+					     .package = "libcurl4 or libcurl4t64" };
+	if (library_load(&curl, functions, sizeof functions / sizeof *functions, &lib, &load_error) < 0)
 		return;
-	}
-	for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
-		void *f = dlsym(so, functions[i].name);
-		if (!f) {
-			err_set(&load_error, ERR_FAIL, "following needs a newer %s: this one has no %s",
-				CURL_LIBRARY, functions[i].name);
-			dlclose(so);
-			return;
-		}
-		memcpy((char *)&lib + functions[i].at, &f, sizeof f);
-	}
 	if (lib.curl_global_init_(CURL_GLOBAL_DEFAULT) != CURLE_OK)
 		err_set(&load_error, ERR_FAIL, "the library %s cannot be initialised", CURL_LIBRARY);
 }
