@@ -91,6 +91,7 @@ class Daemon:
 
     def start(self):
         with open(self.log, "ab") as log:
+            self.log_bytes = log.tell()
             self.p = subprocess.Popen(
                 [self.round.walbrook, "replicate", "-config", self.config],
                 stdin=subprocess.DEVNULL,
@@ -113,6 +114,9 @@ class Daemon:
         self.p.terminate()
         try:
             status = self.p.wait(60)
+            silent = os.path.getsize(self.log) == self.log_bytes
+            if status == -signal.SIGTERM and silent:
+                return  # asked before it was up: it had said nothing yet
             if status != 0:
                 self.round.fail(f"{self.name} ended with status {status}\n{tail(self.log)}")
         except subprocess.TimeoutExpired:
