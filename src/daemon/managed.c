@@ -255,7 +255,7 @@ static int64_t turn_changed(struct managed *m, uint64_t new_frames, int64_t now_
 {
 	bool enough = new_frames == 0 || new_frames >= BUSY_FRAMES || now_us - m->step_us >= BUSY_US;
 	/* Tokens are for what comes after a quiet time; a writer at full speed would spend them all at once. */
-	if (enough || serve_hurries(m) || (!m->busy && any_token(m, now_us))) {
+	if (enough || db_goes_along(&m->db) || serve_hurries(m) || (!m->busy && any_token(m, now_us))) {
 		m->busy = new_frames >= BUSY_FRAMES;
 		submit_step(m, now_us);
 		return 0;
@@ -290,6 +290,10 @@ static int64_t turn_same(struct managed *m, int64_t now_us)
 	}
 	if (!db_has_backlog(&m->db))
 		return next_us;
+	if (db_goes_along(&m->db)) {
+		submit_step(m, now_us);
+		return 0;
+	}
 	if (walk_if_insisted(m, now_us))
 		return 0;
 	return sooner(next_us, m->probe_us);

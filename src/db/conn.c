@@ -111,11 +111,13 @@ void conn_close(struct conn *c)
 
 bool conn_reading(const struct conn *c)
 {
-	return c->db && sqlite3_txn_state(c->db, "main") != SQLITE_TXN_NONE;
+	return c->bare || (c->db && sqlite3_txn_state(c->db, "main") != SQLITE_TXN_NONE);
 }
 
 int conn_slot(const struct conn *c)
 {
+	if (c->bare)
+		return c->bare_slot;
 	return c->db ? vfs_read_slot(c->file) : -1;
 }
 
@@ -132,8 +134,23 @@ int conn_begin(struct conn *c, struct err *e)
 	return -1;
 }
 
+bool conn_take_slot(struct conn *c, int slot)
+{
+	if (!vfs_take_slot(c->file, slot))
+		return false;
+	uint32_t *mark = (uint32_t *)(uintptr_t)(c->shm + 100) + slot;
+	if (slot > 0)
+		__atomic_store_n(mark, SHM_MARK_NONE, __ATOMIC_SEQ_CST);
+	c->bare = true;
+	c->bare_slot = slot;
+	return true;
+}
+
 void conn_end(struct conn *c)
 {
+	if (c->bare)
+		vfs_drop_slot(c->file, c->bare_slot);
+	c->bare = false;
 	if (c->db && !sqlite3_get_autocommit(c->db))
 		sqlite3_exec(c->db, "ROLLBACK", NULL, NULL, NULL);
 }

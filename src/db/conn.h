@@ -15,6 +15,8 @@
 struct conn {
 	sqlite3 *db; /* NULL: closed */
 	sqlite3_file *file, *wal_file;
+	bool bare; /* sits on bare_slot by its lock alone */
+	int bare_slot;
 	const volatile uint8_t *shm; /* the first region of the shared index; valid while any of ours is open */
 };
 
@@ -31,8 +33,16 @@ static inline bool conn_is_open(const struct conn *c)
 {
 	return c->db != NULL;
 }
-bool conn_reading(const struct conn *c);
-int conn_slot(const struct conn *c); /* 0…4, -1: not reading */
+bool conn_reading(const struct conn *c); /* or sits on a slot */
+int conn_slot(const struct conn *c);	 /* 0…4, -1: not reading */
+
+/* Sits on a read slot by its lock alone, which is one system call; conn_end lets it go. The connection must not
+ * be reading.
+ *   0:    shared. Nothing is copied meanwhile. What the index says counts only once the lock is there.
+ *   2…4:  exclusively, with the mark of a slot that is not in use: the WAL does not begin anew, and anybody may
+ *         copy all of it. Slot 1 is left to the application: SQLite counts on being able to join its mark.
+ * false: somebody else has it. */
+bool conn_take_slot(struct conn *c, int slot);
 
 /* The write lock for a short moment, without a transaction: waits at most wait_us. ERR_BUSY: not got. The
  * connection is used for nothing else. */

@@ -18,6 +18,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <malloc.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,6 +46,10 @@ enum {
 	WALKED_LATELY_US = 60000000,
 	RETRY_MIN_US = 2000,
 	BRAKE_FRAMES = 2500,
+	FAST_FRAME_US = 200,
+	FAST_LEAST_FRAMES = 64,
+	STAY_US = 30000,
+	LEFT_ALONE_PARTS = 3, /* halves of min-checkpoint-page-count */
 	RETRY_MAX_US = 2000000,
 	BUSY_RETRY_US = 10000,
 	BLIND_AFTER_US = 60000000,
@@ -650,6 +655,24 @@ static bool may_see_again(struct db *d)
 	return true;
 }
 
+/* Whether somebody else's checkpoints copy the WAL: then it is left to them. */
+static void see_who_copies(struct db *d, const struct wal_index *h)
+{
+	uint32_t before = d->backfill;
+	if (memcmp(h->salt, d->index_salt, sizeof h->salt) != 0) {
+		memcpy(d->index_salt, h->salt, sizeof h->salt);
+		d->index_began_us = mono_us();
+		before = 0;
+	}
+	d->backfill = shm_backfill(relay_conn(&d->relay)->shm);
+	if (d->backfill > before && d->relay.n.copies == d->copies)
+		d->left_alone = false;
+	else if (d->backfill == 0 && h->mx_frame >= LEFT_ALONE_PARTS * d->o.min_checkpoint_pages / 2 &&
+		 conn_slot(relay_conn(&d->relay)) > 0)
+		d->left_alone = true;
+	d->copies = d->relay.n.copies;
+}
+
 static bool see(struct db *d, bool *ret_captured)
 {
 	uint8_t raw[WAL_INDEX_HEADER_BYTES];
@@ -664,11 +687,11 @@ static bool see(struct db *d, bool *ret_captured)
 	d->mx_frame = h.mx_frame;
 	if (h.page_bytes)
 		d->page_bytes = h.page_bytes;
-	d->backfill = shm_backfill(relay_conn(&d->relay)->shm);
+	see_who_copies(d, &h);
 	return true;
 }
 
-enum let_go { LET_BE, LET_PARK, LET_ROUND, LET_FORCE };
+enum let_go { LET_BE, LET_PARK, LET_ALONG, LET_ROUND, LET_FORCE };
 
 /* Whether, and how, the WAL is to be let go now. */
 static enum let_go decide(struct db *d, const struct db_order *order, int64_t now_us)
@@ -678,12 +701,14 @@ static enum let_go decide(struct db *d, const struct db_order *order, int64_t no
 	bool self = d->relay.walked_lately;
 	if (todo <= 0)
 		return conn_slot(relay_conn(&d->relay)) == 0 || frames == 0 ? LET_BE : LET_PARK;
-	if (now_us < d->retry_us || order->frozen)
+	if (order->frozen)
 		return LET_BE;
-	if (limit > 0 && !self && frames >= brake_frames(d))
+	if (now_us >= d->retry_us && limit > 0 && frames >= (self ? limit * 3 / 4 : brake_frames(d)))
 		return LET_FORCE;
-	if (limit > 0 && frames >= limit * 3 / 4)
-		return LET_FORCE;
+	if (!d->left_alone && !order->pin && quiet_us < QUIET_US)
+		return LET_ALONG;
+	if (now_us < d->retry_us)
+		return LET_BE;
 	if (order->pin || quiet_us >= (self ? 10 * QUIET_US : QUIET_US))
 		return LET_ROUND;
 	if (!self && frames >= busy_frames(d))
@@ -718,6 +743,24 @@ static enum relay_result rounds(struct db *d, enum let_go what, struct err *e)
 	return rc;
 }
 
+/* Beside a writer at full speed a step stays for about the time between two of its checkpoints, one database at
+ * a time: the way through the loop and back would take longer than the moment that is to be met. */
+static enum relay_result go_along(struct db *d, const struct db_order *order, struct err *e)
+{
+	static atomic_flag stays = ATOMIC_FLAG_INIT;
+	int64_t most = d->relay.walked_lately ? d->o.max_checkpoint_pages * 3 / 4 : brake_frames(d);
+	bool fast = d->mx_frame >= FAST_LEAST_FRAMES &&
+		    d->mx_frame * (int64_t)FAST_FRAME_US > mono_us() - d->index_began_us;
+	bool stay = fast && !order->stop && !atomic_flag_test_and_set(&stays);
+	struct relay_pace p = { .step_frames = (uint32_t)busy_frames(d),
+				.most_frames = d->o.max_checkpoint_pages > 0 ? (uint32_t)most : UINT32_MAX,
+				.stay_us = stay ? STAY_US : 0 };
+	enum relay_result rc = relay_along(&d->relay, &d->cap, &p, e);
+	if (stay)
+		atomic_flag_clear(&stays);
+	return rc;
+}
+
 static enum relay_result let_go(struct db *d, const struct db_order *order, struct err *e)
 {
 	enum let_go what = decide(d, order, mono_us());
@@ -725,6 +768,8 @@ static enum relay_result let_go(struct db *d, const struct db_order *order, stru
 	bool reached;
 	if (what == LET_BE)
 		return RELAY_OK;
+	if (what == LET_ALONG)
+		return go_along(d, order, e);
 	if (what == LET_PARK)
 		rc = relay_round(&d->relay, &d->cap, false, true, e);
 	else
@@ -1087,6 +1132,11 @@ void db_prove_early(struct db *d)
 bool db_has_backlog(const struct db *d)
 {
 	return d->relay.holder >= 0 && d->mx_frame > shm_backfill(d->relay.c[d->relay.holder].shm);
+}
+
+bool db_goes_along(struct db *d)
+{
+	return relay_goes_along(&d->relay);
 }
 
 const char *db_wal_path(struct db *d)

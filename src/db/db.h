@@ -69,6 +69,10 @@ struct db {
 	uint32_t page_bytes;			/* 0: not known yet */
 	uint8_t seen[WAL_INDEX_HEADER_BYTES];	/* the index header that the last step captured to */
 	uint32_t mx_frame, backfill;		/* of it */
+	uint8_t index_salt[8];			/* of the WAL index that was seen last, */
+	int64_t index_began_us;			/* and when it was seen first */
+	uint64_t copies;			/* of ours, up to the last look */
+	bool left_alone;			/* nobody else's checkpoints copy the WAL */
 	int64_t changed_us, copied_us, rest_us; /* monotonic: header changed, copy tried, may rest from */
 	int64_t retry_us, gap_us, twice_us;	/* twice: found open under another name since */
 	struct recapture head;			/* how far it has come */
@@ -127,6 +131,8 @@ void db_prove_early(struct db *d);
 /* Frames are in the WAL that are not copied yet: while this is so another process' checkpoint may wait for us.
  */
 bool db_has_backlog(const struct db *d);
+/* A checkpoint of another process is copying all that there is: a step now lets the WAL begin anew after it. */
+bool db_goes_along(struct db *d);
 const char *db_wal_path(struct db *d); /* NULL: not open */
 
 /* Which files are open, to look without a step whether their names still lead to them. */

@@ -5,21 +5,24 @@
  * The rule: at every moment at least one of our two connections holds a read transaction, and the one that
  * holds is let go only after everything up to the other one's snapshot is captured.
  *
- *   on slot k >= 1: no writer can restart the WAL, no checkpoint copies past the mark;
+ *   on slot k >= 1: no writer can restart the WAL. Anybody may copy all of it: the frames stay;
  *   on slot 0:      no checkpoint can copy anything. A writer may restart the WAL, but only if everything in it
  * had been copied, and what is copied was captured.
  *
+ * Both are held by their locks alone (conn_take_slot): k exclusively, with no mark, so that nobody waits for us
+ * and nobody shares it. Where readers of the application have all of those, an ordinary read takes their place,
+ * with a mark past which nothing is copied.
+ *
  * A round (roles swap; H holds, O is the other):
- *   1. O begins: slot k with a mark, or slot 0 if everything is copied.
+ *   1. O begins: slot k, or slot 0 if everything is copied.
  *   2. Capture up to the index as it is now, which is at or past O's snapshot. H still holds.
  *   3. Guard: if O is not on slot 0, the checkpoint lock must have been seen free since the last restart, once
  * for each incarnation of the WAL. Otherwise a checkpoint that read its header before the last restart
  * (SQLite 3.7.0-3.51.2) could go on with it as soon as slot 0 is free, and hide new frames.
- *   4. H ends, and copies by a PASSIVE checkpoint, at most up to O's mark: all of it is captured. It takes the
- *      checkpoint lock before it ends.
- *   5. H begins. On slot 0 everything is copied, hence captured: O ends, H is parked. On a slot k O goes on
- * holding: its mark is where the copy ended, so that checkpoints of the application find nothing to do and cost
- * it nothing.
+ *   4. H ends, and copies by a PASSIVE checkpoint. It takes the checkpoint lock before it ends.
+ *   5. If everything is copied H begins, on slot 0. What came since 2 is captured and made durable; then O ends
+ *      and H is parked. Otherwise O goes on holding.
+ * An application whose own checkpoints copy the WAL needs no copy of ours: relay_along.c.
  *
  * Locks of POSIX belong to the process: closing any descriptor of the database or of its -shm would drop all of
  * them. So both are only reached through SQLite; shm_fd, for looking at other processes' locks, is opened after
@@ -27,7 +30,7 @@
  *
  * Failure modes: BUSY of any kind leaves us as we were (RELAY_AGAIN); a gap leaves the hold in place, so that a
  * new generation can begin from it. */
-#include "db/relay.h"
+#include "db/relay_parts.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -45,9 +48,6 @@ enum {
 	HOLD_TRIES = 200,
 	SMALL_BACKLOG_FRAMES = 256,
 	WRITE_LOCK_WAIT_US = 50000,
-	WALK_LIMIT_US = 400000,
-	ASIDE_FIRST_US = 15000,
-	ASIDE_AGAIN_US = 120000, /* longer than SQLite sleeps between two tries */
 	PROVE_WAIT_US = 1000,
 	BRAKE_SLICES = 400,
 	BRAKE_SLICE_US = 20000,
@@ -55,6 +55,8 @@ enum {
 	BRAKE_PIECE_BYTES = 4 << 20,
 	CKPT_WAIT_US = 5000,
 	CKPT_RETRY_US = 20,
+	SLOT_FIRST = 2, /* of those that we take for ourselves: see conn_take_slot */
+	SLOT_LAST = 4,
 	SHM_LOCK_OFFSET = 120, /* of the first lock byte in the -shm */
 	SHM_REGION_BYTES = 32768,
 };
@@ -69,7 +71,7 @@ struct conn *relay_conn(struct relay *r)
 	return &r->c[r->holder];
 }
 
-static enum relay_result busy_or_fail(const struct err *e)
+enum relay_result relay_busy_or_fail(const struct err *e)
 {
 	return e->kind == ERR_BUSY ? RELAY_AGAIN : RELAY_FAIL;
 }
@@ -79,12 +81,31 @@ static enum relay_result from_capture(enum capture_result rc)
 	return rc == CAPTURE_OK ? RELAY_OK : rc == CAPTURE_GAP ? RELAY_GAP : RELAY_FAIL;
 }
 
+/* First those that have no mark: a checkpoint of the application that has just read an old one waits for that
+ * slot. */
+static bool take_free_slot(struct conn *c)
+{
+	for (int any = 0; any <= 1; any++)
+		for (int slot = SLOT_LAST; slot >= SLOT_FIRST; slot--)
+			if ((any || shm_mark(c->shm, slot) == SHM_MARK_NONE) && conn_take_slot(c, slot))
+				return true;
+	return false;
+}
+
 enum relay_result relay_hold(struct relay *r, struct wal_index *ret, uint8_t raw[WAL_INDEX_HEADER_BYTES],
 			     struct err *e)
 {
 	struct conn *a = &r->c[0];
 	if (!conn_is_open(a) && conn_open(a, r->path, e) < 0)
-		return busy_or_fail(e);
+		return relay_busy_or_fail(e);
+	/* What the index says once the slot is ours stays in the WAL. */
+	if (take_free_slot(a)) {
+		if (conn_index_patiently(a, raw, ret)) {
+			r->holder = 0;
+			return RELAY_OK;
+		}
+		conn_end(a);
+	}
 	for (int i = 0; i < HOLD_TRIES; i++) {
 		uint8_t before[WAL_INDEX_HEADER_BYTES];
 		struct wal_index first;
@@ -139,7 +160,7 @@ static enum lock_seen look_at_lock(struct relay *r, int lock, int *ret_pid)
 	return l.l_type == F_UNLCK ? LOCK_FREE : LOCK_HELD;
 }
 
-static bool foreign_lock(struct relay *r, int lock, int *ret_pid)
+bool relay_foreign_lock(struct relay *r, int lock, int *ret_pid)
 {
 	return look_at_lock(r, lock, ret_pid) == LOCK_HELD;
 }
@@ -199,7 +220,7 @@ bool relay_prove(struct relay *r, const struct wal_index *h, int64_t wait_us)
 
 /* The index as it is now; the two copies may differ for the moment of a write. When they stay different a
  * writer died between them: a read on an idle connection recovers the index. */
-static int index_now(struct conn *c, struct wal_index *h, struct err *e)
+int relay_index_now(struct conn *c, struct wal_index *h, struct err *e)
 {
 	uint8_t raw[WAL_INDEX_HEADER_BYTES];
 	return conn_index_patiently(c, raw, h) ? 0 : err_set(e, ERR_BUSY, "the WAL index is being written");
@@ -216,10 +237,10 @@ enum relay_result relay_capture(struct relay *r, struct conn *conn, struct captu
 	return rc;
 }
 
-static enum relay_result capture_now(struct relay *r, struct conn *conn, struct capture *c, bool durable,
-				     struct wal_index *h, struct err *e)
+enum relay_result relay_capture_now(struct relay *r, struct conn *conn, struct capture *c, bool durable,
+				    struct wal_index *h, struct err *e)
 {
-	if (index_now(conn, h, e) < 0)
+	if (relay_index_now(conn, h, e) < 0)
 		return RELAY_AGAIN;
 	enum relay_result rc = relay_capture(r, conn, c, h, durable, UINT64_MAX, e);
 	if (rc == RELAY_OK && durable && spool_sync(&c->spool, e) < 0)
@@ -230,8 +251,8 @@ static enum relay_result capture_now(struct relay *r, struct conn *conn, struct 
 bool relay_foreign_insists(struct relay *r, int *ret_pid)
 {
 	int writer = 0;
-	return relay_holds(r) && foreign_lock(r, SHM_CKPT, ret_pid) && foreign_lock(r, SHM_WRITE, &writer) &&
-	       writer == *ret_pid;
+	return relay_holds(r) && relay_foreign_lock(r, SHM_CKPT, ret_pid) &&
+	       relay_foreign_lock(r, SHM_WRITE, &writer) && writer == *ret_pid;
 }
 
 static bool single_threaded(int pid)
@@ -268,8 +289,7 @@ static bool prove_by_holder(struct relay *r, const struct wal_index *h)
 	return true;
 }
 
-/* Lets a read go and remembers its slot. */
-static void let(struct relay *r, struct conn *c)
+void relay_let(struct relay *r, struct conn *c)
 {
 	int slot = conn_slot(c);
 	conn_end(c);
@@ -296,31 +316,48 @@ static int begin_elsewhere(struct relay *r, struct conn *other, struct err *e)
 	return rc;
 }
 
-/* Steps 1 to 3: after RELAY_OK both hold, everything up to the other's snapshot is captured, and the holder may
- * go. */
-static enum relay_result both_hold(struct relay *r, struct capture *c, bool durable, struct wal_index *h,
-				   struct err *e)
-{
-	struct conn *other = &r->c[!r->holder];
-	if (!conn_is_open(other) && conn_open(other, r->path, e) < 0)
-		return busy_or_fail(e);
-	if (begin_elsewhere(r, other, e) < 0)
-		return busy_or_fail(e);
-	enum relay_result rc = capture_now(r, other, c, durable, h, e);
-	/* From slot 0 to a slot k, and for any copy of ours: no stale checkpoint may be about. */
-	if (rc == RELAY_OK && conn_slot(other) != 0 && !relay_prove(r, h, PROVE_WAIT_US) &&
-	    !prove_by_holder(r, h))
-		rc = RELAY_AGAIN;
-	if (rc != RELAY_OK)
-		let(r, other);
-	return rc;
-}
-
 static bool all_copied(struct conn *c)
 {
 	uint8_t raw[WAL_INDEX_HEADER_BYTES];
 	struct wal_index h;
 	return conn_index(c, raw, &h) && shm_backfill(c->shm) == h.mx_frame;
+}
+
+/* Slot 0, if all is copied. What is seen after the lock counts: nothing can be copied from then on. */
+static bool take_slot_0(struct conn *c)
+{
+	if (!all_copied(c) || !conn_take_slot(c, 0))
+		return false;
+	if (all_copied(c))
+		return true;
+	conn_end(c);
+	return false;
+}
+
+/* Slot 0, or a slot of our own; where readers of the application have all of them, an ordinary read. */
+static int begin(struct relay *r, struct conn *other, struct err *e)
+{
+	if (take_slot_0(other) || take_free_slot(other))
+		return 0;
+	return begin_elsewhere(r, other, e);
+}
+
+enum relay_result relay_both_hold(struct relay *r, struct capture *c, bool durable, struct wal_index *h,
+				  struct err *e)
+{
+	struct conn *other = &r->c[!r->holder];
+	if (!conn_is_open(other) && conn_open(other, r->path, e) < 0)
+		return relay_busy_or_fail(e);
+	if (begin(r, other, e) < 0)
+		return relay_busy_or_fail(e);
+	enum relay_result rc = relay_capture_now(r, other, c, durable, h, e);
+	/* From slot 0 to a slot k, and for any copy of ours: no stale checkpoint may be about. */
+	if (rc == RELAY_OK && conn_slot(other) != 0 && !relay_prove(r, h, PROVE_WAIT_US) &&
+	    !prove_by_holder(r, h))
+		rc = RELAY_AGAIN;
+	if (rc != RELAY_OK)
+		relay_let(r, other);
+	return rc;
 }
 
 /* Steps 4 and 5, with the checkpoint lock in the holder's hand if it is to copy. Where only slot 0 is left to
@@ -330,10 +367,10 @@ static enum relay_result copy_and_park(struct relay *r, struct capture *c, bool 
 	struct conn *hold = relay_conn(r), *other = &r->c[!r->holder];
 	if (conn_slot(other) == 0 && spool_sync(&c->spool, e) < 0) {
 		conn_drop_checkpoint(hold);
-		let(r, other);
+		relay_let(r, other);
 		return RELAY_FAIL;
 	}
-	let(r, hold);
+	relay_let(r, hold);
 	r->holder = !r->holder;
 	if (conn_slot(other) == 0) {
 		conn_drop_checkpoint(hold);
@@ -346,22 +383,18 @@ static enum relay_result copy_and_park(struct relay *r, struct capture *c, bool 
 	r->n.copy_us += mono_us() - from_us;
 	conn_drop_checkpoint(hold);
 	if (rc < 0)
-		return busy_or_fail(e);
+		return relay_busy_or_fail(e);
 	r->n.copies++;
-	/* Only where slot 0 is to be had: a begin in vain would raise a mark that somebody may wait for. */
-	if (!all_copied(hold))
+	if (!take_slot_0(hold))
 		return RELAY_OK;
-	if (conn_begin(hold, e) < 0)
-		return busy_or_fail(e);
-	if (conn_slot(hold) != 0) {
-		let(r, hold);
-		return RELAY_OK;
+	/* All is copied. It must be captured as well, and durable, before slot 0 is all that is left to us. */
+	struct wal_index h;
+	enum relay_result got = relay_capture_now(r, hold, c, true, &h, e);
+	if (got != RELAY_OK) {
+		relay_let(r, hold);
+		return got;
 	}
-	if (spool_sync(&c->spool, e) < 0) {
-		let(r, hold);
-		return RELAY_FAIL;
-	}
-	let(r, other);
+	relay_let(r, other);
 	r->holder = !r->holder;
 	return RELAY_OK;
 }
@@ -369,7 +402,7 @@ static enum relay_result copy_and_park(struct relay *r, struct capture *c, bool 
 enum relay_result relay_round(struct relay *r, struct capture *c, bool copy, bool durable, struct err *e)
 {
 	struct wal_index h;
-	enum relay_result rc = both_hold(r, c, durable, &h, e);
+	enum relay_result rc = relay_both_hold(r, c, durable, &h, e);
 	if (rc != RELAY_OK)
 		return rc;
 	r->n.rounds++;
@@ -377,7 +410,7 @@ enum relay_result relay_round(struct relay *r, struct capture *c, bool copy, boo
 	 * in between and does in a commit's time what we do in ours. */
 	struct conn *other = &r->c[!r->holder];
 	if (copy && conn_slot(other) != 0 && !checkpoint_free(r, relay_conn(r), &h, CKPT_WAIT_US)) {
-		let(r, other);
+		relay_let(r, other);
 		return RELAY_AGAIN;
 	}
 	return copy_and_park(r, c, copy, e);
@@ -411,7 +444,7 @@ static enum relay_result before_hold(struct relay *r, struct capture *c, struct 
 		if (conn_sync_db(relay_conn(r), e) < 0)
 			return RELAY_FAIL;
 	}
-	rc = capture_now(r, relay_conn(r), c, true, &h, e);
+	rc = relay_capture_now(r, relay_conn(r), c, true, &h, e);
 	if (rc == RELAY_OK && conn_sync_wal(relay_conn(r), e) < 0)
 		return RELAY_FAIL;
 	return rc;
@@ -431,11 +464,11 @@ static enum relay_result capture_braked(struct relay *r, struct capture *c, stru
 	struct wal_index h;
 	for (int i = 0; i < BRAKE_SLICES; i++) {
 		if (conn_take_write(&r->writer, WRITE_LOCK_WAIT_US, e) < 0)
-			return busy_or_fail(e);
+			return relay_busy_or_fail(e);
 		int64_t from_us = mono_us();
 		enum relay_result rc;
 		do {
-			rc = index_now(relay_conn(r), &h, e) < 0
+			rc = relay_index_now(relay_conn(r), &h, e) < 0
 				     ? RELAY_AGAIN
 				     : relay_capture(r, relay_conn(r), c, &h, false, BRAKE_PIECE_BYTES, e);
 			if (rc == RELAY_OK && (c->blind || capture_reached(c, &h)))
@@ -454,12 +487,12 @@ static enum relay_result capture_braked(struct relay *r, struct capture *c, stru
 enum relay_result relay_forced(struct relay *r, struct capture *c, bool brake, struct err *e)
 {
 	if (!conn_is_open(&r->writer) && conn_open(&r->writer, r->path, e) < 0)
-		return busy_or_fail(e);
+		return relay_busy_or_fail(e);
 	enum relay_result rc = brake ? capture_braked(r, c, e) : before_hold(r, c, e);
 	if (rc != RELAY_OK)
 		return rc;
 	if (!brake && conn_take_write(&r->writer, WRITE_LOCK_WAIT_US, e) < 0)
-		return busy_or_fail(e);
+		return relay_busy_or_fail(e);
 	int64_t from_us = mono_us();
 	rc = relay_round(r, c, true, false, e);
 	conn_drop_write(&r->writer);
@@ -472,72 +505,17 @@ enum relay_result relay_forced(struct relay *r, struct capture *c, bool brake, s
 	return rc;
 }
 
-/* Leaves the slot for another one although its mark is the newest: the other process may have read an older
- * mark of it just before we took it, and then it waits for this slot, whatever mark it has by now. With a lower
- * mark the begin does not join this slot. Not when the other one copies already. */
-static void step_aside(struct relay *r, const struct wal_index *h, int64_t *next_us)
-{
-	if (mono_us() < *next_us || shm_attempted(relay_conn(r)->shm) == h->mx_frame)
-		return;
-	conn_lower_mark(relay_conn(r), h->mx_frame);
-	*next_us = mono_us() + ASIDE_AGAIN_US;
-}
-
-/* The second half of the walk: the other process copies to the end; as soon as it is there we go to slot 0. */
-static enum relay_result walk_to_slot_0(struct relay *r, struct capture *c, struct err *e)
-{
-	int64_t until_us = mono_us() + WALK_LIMIT_US, aside_us = mono_us() + ASIDE_FIRST_US;
-	while (mono_us() < until_us) {
-		struct wal_index h;
-		enum relay_result rc = capture_now(r, relay_conn(r), c, true, &h, e);
-		if (rc != RELAY_OK)
-			return rc;
-		if (conn_slot(relay_conn(r)) == 0)
-			return RELAY_OK;
-		step_aside(r, &h, &aside_us);
-		/* Copied to the end: to slot 0. Or it waits for our mark because a commit came after it: step
-		 * forward, which is to another slot. */
-		const volatile uint8_t *shm = relay_conn(r)->shm;
-		if (shm_backfill(shm) == h.mx_frame || shm_mark(shm, conn_slot(relay_conn(r))) < h.mx_frame) {
-			rc = relay_round(r, c, false, true, e);
-			if (rc != RELAY_OK)
-				return rc;
-			continue;
-		}
-		int pid;
-		if (!relay_foreign_insists(r, &pid))
-			return RELAY_OK; /* it is gone; the next round copies what is left */
-		sleep_us(300);
-	}
-	return RELAY_OK;
-}
-
-enum relay_result relay_walk(struct relay *r, struct capture *c, struct err *e)
-{
-	struct wal_index h;
-	int64_t from_us = mono_us();
-	enum relay_result rc = both_hold(r, c, true, &h, e);
-	if (rc != RELAY_OK)
-		return rc;
-	let(r, relay_conn(r));
-	r->holder = !r->holder;
-	rc = walk_to_slot_0(r, c, e);
-	r->n.walks++;
-	log_debug("walk", L_S("db", r->path), L_I("us", mono_us() - from_us));
-	return rc;
-}
-
 bool relay_foreign_writer(struct relay *r)
 {
 	int pid;
-	return relay_holds(r) && foreign_lock(r, SHM_WRITE, &pid);
+	return relay_holds(r) && relay_foreign_lock(r, SHM_WRITE, &pid);
 }
 
 int relay_foreign_reader(struct relay *r)
 {
 	int pid = 0;
 	for (int slot = 0; relay_holds(r) && slot < 5; slot++)
-		if (foreign_lock(r, SHM_READ0 + slot, &pid))
+		if (relay_foreign_lock(r, SHM_READ0 + slot, &pid))
 			return pid;
 	return 0;
 }

@@ -21,7 +21,7 @@ enum relay_result {
 };
 
 struct relay_counts {
-	uint64_t rounds, copies, forced, walks, proofs, refused;
+	uint64_t rounds, copies, forced, walks, met, proofs, refused;
 	int64_t copy_us;	 /* spent in copies, all together */
 	int64_t longest_hold_us; /* of the write lock */
 };
@@ -36,7 +36,8 @@ struct relay {
 	bool proven_empty;  /* the WAL was empty then */
 	bool walked_lately; /* the application checkpoints by itself */
 	int left[2];	    /* read slots >= 1 that we left last */
-	int shm_fd;	    /* for F_GETLK only; opened after SQLite did, closed after it closed */
+	uint8_t slow[WAL_INDEX_HEADER_BYTES]; /* the index for which an end was waited for awake already */
+	int shm_fd; /* for F_GETLK only; opened after SQLite did, closed after it closed */
 	/* Only a test sets this: the guard is left out, to show that without it SQLite's WAL-reset bug hides
 	 * rows. */
 	bool test_without_guard;
@@ -65,6 +66,19 @@ enum relay_result relay_capture(struct relay *r, struct conn *conn, struct captu
  * durable: what was captured is synced before the holder lets go; else only before nothing but slot 0 is held,
  * where a writer may begin the WAL anew. */
 enum relay_result relay_round(struct relay *r, struct capture *c, bool copy, bool durable, struct err *e);
+
+/* How relay_along goes beside a writer. */
+struct relay_pace {
+	uint32_t step_frames; /* length of the WAL at which slot 0 is left, so that checkpoints can copy */
+	uint32_t most_frames; /* length at which it is no longer enough to go along */
+	int64_t stay_us;      /* 0: one look. Else it captures and waits for the checkpoint, at most so long */
+};
+
+/* Captures beside a writer and goes along with the checkpoints of the application: when one has copied all, we
+ * are on slot 0 the same moment, so that the next commit begins the WAL anew. Takes no lock that a checkpoint
+ * needs. */
+enum relay_result relay_along(struct relay *r, struct capture *c, const struct relay_pace *p, struct err *e);
+bool relay_goes_along(struct relay *r); /* a checkpoint is under way that copies all */
 
 /* A round under a short write lock, so that the WAL ends although its writer never pauses. brake: the writer
  * runs ahead of us; let it wait for the sync as well. */

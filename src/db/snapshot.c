@@ -45,7 +45,9 @@ int snapshot_pin(struct snapshot *s, const char *path, struct conn *holder, stru
 		return 0;
 	if (conn_begin(&s->conn, e) < 0)
 		return e->kind == ERR_BUSY ? 0 : -1;
-	if (!conn_index(holder, after, &h) || memcmp(before, after, sizeof before) != 0) {
+	/* Slot 0, or others may still copy into the file. */
+	if (conn_slot(&s->conn) != 0 || !conn_index(holder, after, &h) ||
+	    memcmp(before, after, sizeof before) != 0) {
 		conn_end(&s->conn);
 		return 0;
 	}

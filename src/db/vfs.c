@@ -320,6 +320,24 @@ void vfs_unblock_slot(sqlite3_file *file, int slot)
 	real->pMethods->xShmLock(real, SHM_READ0 + slot, 1, SQLITE_SHM_UNLOCK | SQLITE_SHM_SHARED);
 }
 
+static int slot_flags(int slot)
+{
+	return slot == 0 ? SQLITE_SHM_SHARED : SQLITE_SHM_EXCLUSIVE;
+}
+
+bool vfs_take_slot(sqlite3_file *file, int slot)
+{
+	sqlite3_file *real = real_of(file);
+	return real->pMethods->xShmLock(real, SHM_READ0 + slot, 1, SQLITE_SHM_LOCK | slot_flags(slot)) ==
+	       SQLITE_OK;
+}
+
+void vfs_drop_slot(sqlite3_file *file, int slot)
+{
+	sqlite3_file *real = real_of(file);
+	real->pMethods->xShmLock(real, SHM_READ0 + slot, 1, SQLITE_SHM_UNLOCK | slot_flags(slot));
+}
+
 bool vfs_take_checkpoint(sqlite3_file *file)
 {
 	struct vfs_file *v = (struct vfs_file *)(void *)file;

@@ -8,6 +8,7 @@
 
 #include <sqlite3.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "base/err.h"
 
@@ -15,6 +16,7 @@
 
 /* Lock numbers of the shared index (SQLite's file format documentation, "WAL-index format"). */
 enum { SHM_WRITE = 0, SHM_CKPT = 1, SHM_RECOVER = 2, SHM_READ0 = 3, SHM_LOCKS = 8 };
+#define SHM_MARK_NONE UINT32_MAX /* the mark of a slot that is not in use */
 
 /* Once, before the first database is opened: configures SQLite (no mutexes we do not need, no preallocated
  * caches) and registers the VFS. */
@@ -27,6 +29,11 @@ int vfs_read_slot(sqlite3_file *file);
  * sit on it. false: somebody has it exclusively. */
 bool vfs_block_slot(sqlite3_file *file, int slot);
 void vfs_unblock_slot(sqlite3_file *file, int slot);
+
+/* Takes a read slot by its lock alone, without a transaction: slot 0 shared, another one exclusively. false:
+ * somebody has it. */
+bool vfs_take_slot(sqlite3_file *file, int slot);
+void vfs_drop_slot(sqlite3_file *file, int slot);
 
 /* Takes the checkpoint lock through this file and keeps it. A checkpoint that SQLite then runs on the same
  * connection finds the lock taken and gives it back at its end; so nobody comes between. false: somebody else

@@ -57,7 +57,7 @@ static void rig_check_locks(const struct rig *r, const struct snapshot *s)
 		return;
 	const struct conn *holder = &y->c[y->holder], *other = &y->c[!y->holder];
 	assert_true(conn_reading(holder));
-	assert_true(vfs_read_slot(holder->file) >= 0);
+	assert_true(conn_slot(holder) >= 0);
 	assert_false(conn_is_open(other) && (conn_reading(other) || conn_slot(other) >= 0));
 	assert_false(conn_is_open(&y->writer) && conn_reading(&y->writer));
 	if (s && s->exact)
