@@ -700,7 +700,7 @@ static enum let_go decide(struct db *d, const struct db_order *order, int64_t no
 	int64_t limit = d->o.max_checkpoint_pages, quiet_us = now_us - d->changed_us;
 	bool self = d->relay.walked_lately;
 	if (todo <= 0)
-		return conn_slot(relay_conn(&d->relay)) == 0 || frames == 0 ? LET_BE : LET_PARK;
+		return conn_slot(relay_conn(&d->relay)) == 0 ? LET_BE : LET_PARK;
 	if (order->frozen)
 		return LET_BE;
 	if (now_us >= d->retry_us && limit > 0 && frames >= (self ? limit * 3 / 4 : brake_frames(d)))

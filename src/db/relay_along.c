@@ -27,7 +27,8 @@ enum {
 	WALK_LIMIT_US = 400000,
 	ASIDE_FIRST_US = 15000,
 	ASIDE_AGAIN_US = 120000, /* longer than SQLite sleeps between two tries */
-	AWAKE_US = 5000,	 /* a checkpoint of 1,000 pages takes 2 to 6 ms */
+	WRITE_WAIT_US = 3000,
+	AWAKE_US = 5000, /* a checkpoint of 1,000 pages takes 2 to 6 ms */
 	ASLEEP_US = 15000,
 	ASLEEP_LOOK_US = 200,
 	LOOKS_BETWEEN = 100,
@@ -183,17 +184,24 @@ static void to_slot_0(struct relay *r, const struct meeting *m)
 	r->n.met++;
 }
 
+/* A commit of the writer may be under way, with its sync; not when the checkpoint itself has that lock. */
+static bool take_write(struct relay *r)
+{
+	int pid;
+	struct err busy;
+	return !relay_foreign_insists(r, &pid) && conn_take_write(&r->writer, WRITE_WAIT_US, &busy) == 0;
+}
+
 /* The second capture is of what came while the first one was made durable; after it the write lock, where it
  * was to be had, lets nothing more come. */
 static enum relay_result meet(struct relay *r, struct capture *c, bool awake, struct err *e)
 {
 	struct meeting m;
-	struct err busy;
 	bool all;
 	enum relay_result rc = capture_all(r, c, &m, &all, e);
 	if (rc != RELAY_OK)
 		return rc;
-	bool held = awake && conn_take_write(&r->writer, 0, &busy) == 0;
+	bool held = awake && take_write(r);
 	if (!all || !stands(r, &m))
 		rc = capture_all(r, c, &m, &all, e);
 	if (rc == RELAY_OK && all && wait_copied(r, &m, awake))

@@ -125,6 +125,10 @@ HELPER bool rig_turn(struct rig *r)
 		rig_step(r);
 		return true;
 	}
+	if (look == DB_LOOK_SAME && db_goes_along(&r->d)) {
+		rig_step(r);
+		return true;
+	}
 	if (look == DB_LOOK_SAME && db_has_backlog(&r->d) && now_us >= r->probe_us) {
 		r->probe_us = now_us + 6000;
 		if (now_us - r->step_us >= 3000 && relay_foreign_insists(&r->d.relay, &pid)) {
@@ -166,7 +170,7 @@ HELPER bool rig_parked(const struct rig *r)
 	uint64_t frames;
 	const struct db *d = &r->d;
 	return relay_holds(&d->relay) && db_look(d, &frames) == DB_LOOK_SAME && !db_has_backlog(d) &&
-	       (conn_slot(&d->relay.c[d->relay.holder]) == 0 || d->mx_frame == 0);
+	       conn_slot(&d->relay.c[d->relay.holder]) == 0;
 }
 
 /* Runs until all is captured and copied and the hold is on slot 0. */

@@ -364,6 +364,79 @@ static void test_walk_slot_taken(void **state)
 	rig_fini(&r);
 }
 
+/* An application whose own commits copy the WAL at full speed: the WAL begins anew after its checkpoints,
+ * without a copy of ours, and without the checkpoint lock in our hand. */
+static void test_along(void **state)
+{
+	(void)state;
+	struct rig r;
+	struct peer p = rig_make_db(at("along"), "SELECT 1");
+	rig_init(&r, at("along"));
+	r.d.o.min_checkpoint_pages = 400;
+	rig_park(&r);
+	struct replay re = rig_image(&r);
+	uint64_t copies = r.d.relay.n.copies;
+	peer_do(&p, "PRAGMA wal_autocheckpoint=400");
+	peer_tell(&p, "write 1 500 0");
+	int64_t until_us = mono_us() + WAIT_MS * 1000LL;
+	while (r.d.cap.restarts < 5 || r.d.relay.n.met < 3) {
+		assert_true(mono_us() < until_us);
+		if (!rig_turn(&r))
+			sleep_us(100);
+	}
+	/* Where this machine stood still for a while a long WAL was ended by force, with two copies. */
+	assert_true(r.d.relay.n.copies - copies <= 2 * r.d.relay.n.forced);
+	rig_stop_peer(&r, &p);
+	rig_park(&r);
+	assert_int_equal(r.generations, 1);
+	replay_segments(&re, &r.d.cap.spool, r.segs);
+	rig_stop(&r);
+	peer_leave(&p);
+	replay_equals(&re, r.path);
+	dyn_free(&re.image);
+	rig_fini(&r);
+}
+
+/* Readers of the application on all slots that we take for ourselves: an ordinary read serves as well, until
+ * one of them is free. */
+static void test_slots_taken(void **state)
+{
+	(void)state;
+	struct rig r;
+	struct peer p = rig_make_db(at("slots"), "SELECT 1"), readers[4];
+	rig_init(&r, at("slots"));
+	rig_park(&r);
+	struct replay re = rig_image(&r);
+	for (int i = 0; i < 4; i++) {
+		peer_do(&p, "INSERT INTO t(v) VALUES(randomblob(9000))");
+		readers[i] = peer_open(r.path);
+		peer_do(&readers[i], "BEGIN");
+		peer_do(&readers[i], "SELECT count(*) FROM t");
+	}
+	rig_order(&r, (struct db_order){ .walk = true });
+	assert_false(relay_conn(&r.d.relay)->bare);
+	assert_true(conn_slot(relay_conn(&r.d.relay)) > 0);
+	for (int i = 0; i < 20; i++) {
+		peer_do(&p, "INSERT INTO t(v) VALUES(randomblob(9000))");
+		rig_order(&r, (struct db_order){ .walk = true });
+	}
+	for (int i = 0; i < 4; i++) {
+		peer_do(&readers[i], "COMMIT");
+		peer_leave(&readers[i]);
+	}
+	peer_do(&p, "INSERT INTO t(v) VALUES(1)");
+	rig_order(&r, (struct db_order){ .walk = true });
+	assert_true(relay_conn(&r.d.relay)->bare);
+	rig_park(&r);
+	assert_int_equal(r.generations, 1);
+	replay_segments(&re, &r.d.cap.spool, r.segs);
+	rig_stop(&r);
+	peer_leave(&p);
+	replay_equals(&re, r.path);
+	dyn_free(&re.image);
+	rig_fini(&r);
+}
+
 /* A false alarm of the walk costs nothing: it may be ordered at any moment. */
 static void test_walk_for_nothing(void **state)
 {
@@ -604,6 +677,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_walk),
 		cmocka_unit_test(test_walk_slot_taken),
 		cmocka_unit_test(test_walk_for_nothing),
+		cmocka_unit_test(test_along),
+		cmocka_unit_test(test_slots_taken),
 		cmocka_unit_test(test_foreign_reader),
 		cmocka_unit_test(test_reset_bug_guarded),
 		cmocka_unit_test(test_reset_bug_unguarded),
