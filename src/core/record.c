@@ -9,11 +9,15 @@
  *   24  8  offset in the WAL of that index
  *   32  8  bytes of payload that follow
  *
+ * A record that has no other check ends with a seal of 8 bytes: XXH64 of the payload before it, seeded with
+ * that of the header (seed 0).
+ *
  * Failure modes: a header that is short; numbers past 2^63-1; a known type with a size that it cannot have. */
 #include "core/record.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
+#include <xxhash.h>
 
 #include "core/wal.h"
 
@@ -35,12 +39,46 @@ static bool size_fits(const struct record *r)
 	case RECORD_SEGMENT:
 		return r->size_bytes > 0;
 	case RECORD_COMMITS:
-		return r->size_bytes > 0 && r->size_bytes % COMMIT_BYTES == 0;
+		return r->size_bytes > RECORD_SEAL_BYTES && r->size_bytes % COMMIT_BYTES == RECORD_SEAL_BYTES;
 	case RECORD_HEARTBEAT:
-		return r->size_bytes == HEARTBEAT_BYTES;
+		return r->size_bytes == HEARTBEAT_BYTES + RECORD_SEAL_BYTES;
 	default:
 		return true;
 	}
+}
+
+bool record_is_sealed(uint32_t type)
+{
+	switch (type) {
+	case RECORD_SNAPSHOT:
+	case RECORD_SEGMENT:
+	case RECORD_HASHES:
+	case RECORD_PAGES:
+	case RECORD_CONTENT:
+	case RECORD_COMPLETE:
+		return false;
+	default:
+		return true;
+	}
+}
+
+static uint64_t seal_of(const uint8_t head[RECORD_HEADER_BYTES], const uint8_t *payload, size_t n)
+{
+	return XXH64(payload, n, XXH64(head, RECORD_HEADER_BYTES, 0));
+}
+
+void record_seal(uint8_t *record, size_t n)
+{
+	put_be64(record + n - RECORD_SEAL_BYTES,
+		 seal_of(record, record + RECORD_HEADER_BYTES, n - RECORD_HEADER_BYTES - RECORD_SEAL_BYTES));
+}
+
+bool record_seal_good(const uint8_t head[RECORD_HEADER_BYTES], struct span payload)
+{
+	if (payload.n < RECORD_SEAL_BYTES)
+		return false;
+	size_t n = payload.n - RECORD_SEAL_BYTES;
+	return seal_of(head, payload.p, n) == get_be64(payload.p + n);
 }
 
 int record_parse(struct span in, struct record *ret, struct err *e)

@@ -42,9 +42,13 @@ struct bytes *bytes_record(const struct record *r)
 struct bytes *bytes_text_record(enum record_type type, const struct generation *g, struct position at,
 				struct span text)
 {
-	struct record r = { .type = type, .generation = *g, .at = at, .size_bytes = text.n };
+	struct record r = {
+		.type = type, .generation = *g, .at = at, .size_bytes = text.n + RECORD_SEAL_BYTES
+	};
 	struct bytes *b = bytes_record(&r);
-	if (b)
-		memcpy(b->p + RECORD_HEADER_BYTES, text.p, text.n);
+	if (!b)
+		return NULL;
+	memcpy(b->p + RECORD_HEADER_BYTES, text.p, text.n);
+	record_seal(b->p, b->n);
 	return b;
 }

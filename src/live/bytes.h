@@ -24,6 +24,7 @@ void bytes_put(struct bytes *b); /* NULL is fine */
 
 /* A whole record with a payload of that many bytes at b->p + RECORD_HEADER_BYTES, which the caller fills. */
 struct bytes *bytes_record(const struct record *r);
+/* Sealed. */
 struct bytes *bytes_text_record(enum record_type type, const struct generation *g, struct position at,
 				struct span text);
 

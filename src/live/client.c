@@ -9,7 +9,8 @@
  *
  * Failure modes, all ERR_DAMAGED with type and position of the record: a record that cannot be here, a payload
  * that is too large for its type or ends in the middle of a frame, content whose parts do not follow each
- * other, LZ4 data that is damaged. Types that are not known are skipped, but not in a plain stream. */
+ * other, LZ4 data that is damaged, a seal that does not fit. Types that are not known are skipped when their
+ * seal is good, but not in a plain stream. */
 #include "live/client.h"
 
 #include <inttypes.h>
@@ -31,7 +32,6 @@ enum {
 	PLACE_AT = 8, /* generation, index and offset in the header of a record */
 	PLACE_BYTES = 24,
 	LINEAGE_MAX_BYTES = 2 << 20,
-	UNKNOWN_MAX_BYTES = 16 << 20,
 	PAGES_MAX_BYTES = 64 << 20,
 	SEGMENT_MAX_BYTES = 1 << 30,
 	PGNO_BYTES = 4,
@@ -311,7 +311,7 @@ static uint64_t small_max(uint32_t type)
 	case RECORD_COMMITS:
 		return SMALL_MAX_BYTES;
 	case RECORD_HEARTBEAT:
-		return 8;
+		return 8 + RECORD_SEAL_BYTES;
 	case RECORD_CONTENT:
 		return CONTENT_BYTES;
 	case RECORD_COMPLETE:
@@ -320,8 +320,13 @@ static uint64_t small_max(uint32_t type)
 		return LINEAGE_MAX_BYTES;
 	case RECORD_END:
 		return TEXT_MAX_BYTES;
-	default:
+	case RECORD_SNAPSHOT:
+	case RECORD_SEGMENT:
+	case RECORD_HASHES:
+	case RECORD_PAGES:
 		return 0;
+	default: /* nobody knows it, but its seal is looked at */
+		return SMALL_MAX_BYTES;
 	}
 }
 
@@ -330,20 +335,11 @@ static bool is_small(uint32_t type)
 	return small_max(type) > 0;
 }
 
-static bool is_known(const struct live_reader *r)
-{
-	if (r->r.type == RECORD_SEGMENT || r->r.type == RECORD_SNAPSHOT)
-		return true;
-	return r->extended && (is_small(r->r.type) || r->r.type == RECORD_PAGES || r->r.type == RECORD_HASHES);
-}
-
 static int begin_segment(struct live_reader *r, struct err *e)
 {
 	uint64_t offset = r->r.at.offset;
 	if (r->left > SEGMENT_MAX_BYTES)
 		return bad(r, "it is too long", e);
-	if (r->r.flags != 0)
-		return bad(r, "its flags are not known", e);
 	if (r->in_content)
 		return bad(r, "the content before it is not complete", e);
 	if (offset > 0 && r->page_bytes == 0)
@@ -363,8 +359,6 @@ static int begin_pages(struct live_reader *r, struct err *e)
 		return bad(r, "no content was begun", e);
 	if (r->left > PAGES_MAX_BYTES)
 		return bad(r, "it is too long", e);
-	if ((r->r.flags & ~(uint32_t)RECORD_LZ4) != 0)
-		return bad(r, "its flags are not known", e);
 	check_place(r);
 	if (!r->differing && r->r.at.offset != r->content_next)
 		return bad(r, "a part of the content is missing", e);
@@ -395,13 +389,11 @@ static int begin(struct live_reader *r, struct err *e)
 	if (r->owed && (r->r.type != RECORD_SEGMENT || position_compare(r->r.at, r->owed_at) != 0))
 		return bad(r, "the segment of the commits before it is missing", e);
 	r->owed = false;
-	if (!is_known(r))
-		return r->extended && r->left <= UNKNOWN_MAX_BYTES
-			       ? 0
-			       : bad(r,
-				     r->extended ? "it is too long"
-						 : "a plain stream has only snapshots and segments",
-				     e);
+	if (!r->extended && r->r.type != RECORD_SEGMENT && r->r.type != RECORD_SNAPSHOT)
+		return bad(r, "a plain stream has only snapshots and segments", e);
+	uint32_t known = r->r.type == RECORD_PAGES ? RECORD_LZ4 : 0;
+	if (!record_is_sealed(r->r.type) && (r->r.flags & ~known) != 0)
+		return bad(r, "its flags are not known", e);
 	if (is_small(r->r.type) && r->left > small_max(r->r.type))
 		return bad(r, "it is too long", e);
 	switch (r->r.type) {
@@ -427,8 +419,6 @@ static int begin(struct live_reader *r, struct err *e)
 
 static int payload(struct live_reader *r, struct span in, struct err *e)
 {
-	if (!is_known(r))
-		return 0;
 	if (is_small(r->r.type))
 		return dyn_add(&r->small, in.p, in.n) < 0 ? err_set(e, ERR_FAIL, "no memory for a record") : 0;
 	switch (r->r.type) {
@@ -516,11 +506,20 @@ static int end_lz4(struct live_reader *r, struct err *e)
 	return r->small.len > 0 ? bad(r, "it ends inside a frame", e) : 0;
 }
 
+/* What is behind it counts no more. */
+static int break_seal(struct live_reader *r, struct err *e)
+{
+	if (!record_seal_good(r->head, (struct span){ r->small.p, r->small.len }))
+		return bad(r, "what came is not what was sent", e);
+	r->small.len -= RECORD_SEAL_BYTES;
+	return 0;
+}
+
 static int end_record(struct live_reader *r, struct err *e)
 {
 	r->in_record = false;
-	if (!is_known(r))
-		return 0;
+	if (record_is_sealed(r->r.type) && break_seal(r, e) < 0)
+		return -1;
 	switch (r->r.type) {
 	case RECORD_SNAPSHOT:
 		return TELL(r, complete, &r->r, e);
@@ -547,8 +546,10 @@ static int end_record(struct live_reader *r, struct err *e)
 		return TELL(r, heartbeat, &r->r, (int64_t)(get_be64(r->small.p) & INT64_MAX), e);
 	case RECORD_CONTENT:
 		return tell_content(r, e);
-	default:
+	case RECORD_END:
 		return tell_end(r, e);
+	default:
+		return 0;
 	}
 }
 

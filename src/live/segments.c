@@ -51,21 +51,28 @@ static unsigned blocks_of(const struct spool_segment *s)
 
 /* ---- making a piece ---- */
 
+static size_t commits_bytes(const struct spool_segment *s)
+{
+	return s->commits_n ? RECORD_HEADER_BYTES + s->commits_n * COMMIT_BYTES + RECORD_SEAL_BYTES : 0;
+}
+
 static size_t write_commits(uint8_t *to, const struct spool_segment *s)
 {
+	size_t n = commits_bytes(s);
+	if (n == 0)
+		return 0;
 	struct record r = { .type = RECORD_COMMITS,
 			    .generation = s->generation,
 			    .at = s->at,
-			    .size_bytes = s->commits_n * COMMIT_BYTES };
-	if (s->commits_n == 0)
-		return 0;
+			    .size_bytes = n - RECORD_HEADER_BYTES };
+	uint8_t *at = to + RECORD_HEADER_BYTES;
 	record_write(to, &r);
-	to += RECORD_HEADER_BYTES;
-	for (size_t i = 0; i < s->commits_n; i++, to += COMMIT_BYTES) {
-		put_be64(to, s->commits[i].offset);
-		put_be64(to + 8, (uint64_t)s->commits[i].wall_us);
+	for (size_t i = 0; i < s->commits_n; i++, at += COMMIT_BYTES) {
+		put_be64(at, s->commits[i].offset);
+		put_be64(at + 8, (uint64_t)s->commits[i].wall_us);
 	}
-	return RECORD_HEADER_BYTES + s->commits_n * COMMIT_BYTES;
+	record_seal(to, n);
+	return n;
 }
 
 /* Everything but the bytes of the file. */
@@ -75,8 +82,7 @@ static struct piece *piece_new(struct live_db *d, const struct spool_segment *s,
 	struct piece *p = calloc(1, sizeof *p);
 	uint64_t from = (uint64_t)block * BLOCK_BYTES;
 	size_t n = s->stored_bytes - from < BLOCK_BYTES ? (size_t)(s->stored_bytes - from) : BLOCK_BYTES;
-	size_t commits = s->commits_n ? RECORD_HEADER_BYTES + s->commits_n * COMMIT_BYTES : 0;
-	size_t head = block == 0 ? commits + RECORD_HEADER_BYTES : 0;
+	size_t head = block == 0 ? commits_bytes(s) + RECORD_HEADER_BYTES : 0;
 	if (!p || !(p->b = bytes_new(head + n))) {
 		free(p);
 		return NULL;

@@ -717,12 +717,16 @@ static struct bytes *heartbeat(struct follower *f, int64_t now_us)
 	const struct generation *g = f->phase == PHASE_FOLLOW ? &f->generation : &d->now.generation;
 	if (!d->heartbeat || d->heartbeat_us != now_us || position_compare(d->heartbeat_at, at) != 0 ||
 	    !generation_equal(&d->heartbeat_of, g)) {
-		struct record r = { .type = RECORD_HEARTBEAT, .generation = *g, .at = at, .size_bytes = 8 };
+		struct record r = { .type = RECORD_HEARTBEAT,
+				    .generation = *g,
+				    .at = at,
+				    .size_bytes = 8 + RECORD_SEAL_BYTES };
 		bytes_put(d->heartbeat);
 		d->heartbeat = bytes_record(&r);
 		if (!d->heartbeat)
 			return NULL;
 		put_be64(d->heartbeat->p + RECORD_HEADER_BYTES, (uint64_t)wall_us());
+		record_seal(d->heartbeat->p, d->heartbeat->n);
 		d->heartbeat_us = now_us;
 		d->heartbeat_at = at;
 		d->heartbeat_of = *g;

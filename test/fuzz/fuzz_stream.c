@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A live stream from nowhere. First byte of the input: bit 0 makes the stream an extended one, the rest is the
- * size of the pieces in which it is fed. The reader must tell the same in pieces and at once, and frames only
- * in whole units, each where the one before it ended. */
+ * A live stream from nowhere. First byte of the input: bit 0 makes the stream an extended one, bit 1 seals its
+ * records (no fuzzer finds a hash), the rest is the size of the pieces in which it is fed. The reader must tell
+ * the same in pieces and at once, and frames only in whole units, each where the one before it ended. */
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -188,17 +188,37 @@ static int read_in(struct span in, size_t piece, bool extended, struct told *t)
 	return rc;
 }
 
+static void seal_all(uint8_t *p, size_t n)
+{
+	struct record r;
+	struct err e;
+	while (n >= RECORD_HEADER_BYTES && record_parse((struct span){ p, n }, &r, &e) == 0 &&
+	       r.size_bytes <= n - RECORD_HEADER_BYTES) {
+		size_t whole = RECORD_HEADER_BYTES + (size_t)r.size_bytes;
+		if (record_is_sealed(r.type) && r.size_bytes >= RECORD_SEAL_BYTES)
+			record_seal(p, whole);
+		p += whole;
+		n -= whole;
+	}
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct told once, pieces;
 	if (size < 1)
 		return 0;
-	struct span in = { data + 1, size - 1 };
+	uint8_t *copy = malloc(size);
+	assert(copy);
+	memcpy(copy, data, size);
+	struct span in = { copy + 1, size - 1 };
 	bool extended = data[0] & 1;
+	if (data[0] & 2)
+		seal_all(copy + 1, size - 1);
 	int rc = read_in(in, in.n ? in.n : 1, extended, &once);
-	int again = read_in(in, (size_t)(data[0] >> 1) + 1, extended, &pieces);
+	int again = read_in(in, (size_t)(data[0] >> 2) + 1, extended, &pieces);
 	assert(rc == again);
 	if (rc == 0)
 		assert(once.hash == pieces.hash && once.events == pieces.events);
+	free(copy);
 	return 0;
 }

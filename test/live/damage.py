@@ -42,9 +42,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 LOAD = [sys.executable, os.path.join(HERE, "load.py")]
 SAYS = ("level=warn", "level=error", "WARN", "ERROR")
 NAMES = {v: k for k, v in vars(wire).items() if k.isupper() and isinstance(v, int) and 0 < v < 24}
-# No content depends on these, or on that they come. (A lineage with another digit is another one: it would be refused
-# by who has one.)
-HARMLESS = {wire.COMMITS, wire.HEARTBEAT, wire.END, wire.LINEAGE}
+# Nobody waits for these: the copy is there before they come.
+HARMLESS = {wire.HEARTBEAT, wire.END}
 
 
 class Recorder(Proxy):
@@ -246,7 +245,7 @@ class Scene:
         """Chunks of HTTP fall otherwise each time: whether it was a byte on which something depends after all."""
         for record, head, payload in (dissect(fate.kept) or (0, []))[1]:
             if fate.flip in payload or fate.flip in head:
-                return record.type not in HARMLESS and fate.flip not in head[4:8]
+                return record.type not in HARMLESS
         return False
 
     def samples(self, head_end, records):
@@ -262,8 +261,7 @@ class Scene:
             record, head, payload = r.choice(by_type[kinds[i % len(kinds)]])
             in_head = not payload or r.random() < 0.35
             at = r.choice(head if in_head else payload)
-            # Nobody looks at flags that are not his, and where content is complete has no other check than the WAL.
-            must = record.type not in HARMLESS and not (in_head and (at in head[4:8] or record.type == wire.COMPLETE))
+            must = record.type not in HARMLESS
             if record.type == wire.SNAPSHOT and not in_head:
                 continue
             where = f"byte {head.index(at)} of the head" if in_head else f"byte {payload.index(at)}"

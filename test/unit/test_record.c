@@ -57,9 +57,9 @@ static void test_refused(void **state)
 		uint64_t bytes;
 		int rc;
 	} sizes[] = {
-		{ RECORD_SNAPSHOT, 0, 0 },   { RECORD_SEGMENT, 0, -1 },	    { RECORD_COMMITS, 0, -1 },
-		{ RECORD_COMMITS, 17, -1 },  { RECORD_COMMITS, 32, 0 },	    { RECORD_HEARTBEAT, 8, 0 },
-		{ RECORD_HEARTBEAT, 9, -1 }, { 4000000000u, 123456789, 0 },
+		{ RECORD_SNAPSHOT, 0, 0 },   { RECORD_SEGMENT, 0, -1 },	  { RECORD_COMMITS, 0, -1 },
+		{ RECORD_COMMITS, 32, -1 },  { RECORD_COMMITS, 40, 0 },	  { RECORD_COMMITS, 8, -1 },
+		{ RECORD_HEARTBEAT, 16, 0 }, { RECORD_HEARTBEAT, 8, -1 }, { 4000000000u, 123456789, 0 },
 	};
 	for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
 		uint8_t out[RECORD_HEADER_BYTES];
