@@ -41,6 +41,7 @@ enum {
 	HEAD_BYTES = 100,
 	AT_VERSIONS = 18, /* of the file format, for writers and readers: 2 is WAL mode */
 	AT_COOKIE = 40,
+	LEAST_USABLE_BYTES = 480, /* of a page */
 	START_BYTES = 8 << 20,
 	SCHEMA_DEPTH = 20,
 	SCHEMA_PAGES = 100000,
@@ -303,13 +304,30 @@ enum follow_result follow_hashes(struct follow *f, struct page_hashes *ret, stru
 
 /* ---- bytes ---- */
 
+/* What in the first 100 bytes cannot be; NULL: nothing. A plain stream has no other check of them. */
+static const char *odd_head(const uint8_t *h, uint32_t page_bytes)
+{
+	static const uint8_t zeros[20];
+	if (memcmp(h, "SQLite format 3", 16) != 0 || !page_bytes_valid(page_bytes))
+		return "is not a database";
+	if (h[AT_VERSIONS] - 1u > 1 || h[AT_VERSIONS + 1] - 1u > 1)
+		return "has a version that is not known";
+	if (h[20] > page_bytes - LEAST_USABLE_BYTES || h[21] != 64 || h[22] != 32 || h[23] != 32)
+		return "has impossible sizes in its head";
+	if (get_be32(h + 44) > 4 || get_be32(h + 56) > 3)
+		return "has an unknown schema format or encoding";
+	return memcmp(h + 72, zeros, sizeof zeros) != 0 ? "has something in its head where nothing may be"
+							: NULL;
+}
+
 static int decide(struct follow *f, struct err *e)
 {
 	struct follow_content *c = &f->content;
 	uint32_t n = (uint32_t)c->carry[16] << 8 | c->carry[17];
 	c->page_bytes = n == 1 ? PAGE_BYTES_MAX : n;
-	if (memcmp(c->carry, "SQLite format 3", 16) != 0 || !page_bytes_valid(c->page_bytes))
-		return err_set(e, ERR_DAMAGED, "%s: what the source sent is not a database", f->o.path);
+	const char *odd = odd_head(c->carry, c->page_bytes);
+	if (odd)
+		return err_set(e, ERR_DAMAGED, "%s: what the source sent %s", f->o.path, odd);
 	if (conn_is_open(&f->conn) && f->page_bytes == c->page_bytes) {
 		c->mode = CONTENT_PAGES;
 		return 0;
