@@ -60,6 +60,7 @@ struct feed {
 	bool segment_came;	    /* since plain content */
 	bool caught_up;		    /* nothing was waiting to be read */
 	int64_t complete_us;	    /* plain content is here since; 0: none */
+	int64_t quiet_us;	    /* for so long nothing has come */
 	struct position skip_until; /* of the segment: what is before it is applied */
 	uint32_t hash_pages;	    /* of the primary, while hashes come */
 	struct page_hashes here;

@@ -8,8 +8,9 @@
  * here already we end the stream and ask for hashes: those that differ make a bitmap, and the next request gets
  * just these pages.
  *
- * A plain server (Litestream of 2022) says neither what its snapshot needs nor when it has sent everything: its
- * content is published when the WAL that follows it without a pause has come.
+ * A plain server (Litestream of 2022) copies its file while it is written, and says neither through where that
+ * copy needs the WAL nor when it has sent everything: its content is published when the WAL that it had has
+ * come (look_at_plain).
  *
  * Failure modes: every error of transport, stream or disk ends the stream with its reason; what is published
  * stays. A heartbeat that tells of bytes that never came is a gap. Another history is refused before anything
@@ -27,8 +28,9 @@
 enum {
 	SILENCE_US = 15000000,
 	TURN_US = 1000000,
-	PLAIN_PAUSE_US = 250000,
-	PLAIN_MOST_US = 5000000,
+	PLAIN_TURN_US = 250000,
+	PLAIN_LEAST_US = 2000000, /* it captures once a second */
+	PLAIN_MOST_US = 5000000,  /* in which a first segment comes if there is one */
 	RECORD_US = 15000000,
 	RECORD_BYTES_A_S = 4096,
 	FAR_BEHIND_US = 2000000,
@@ -533,7 +535,7 @@ static int begin(struct feed *d, const char *to, bool pages, struct err *e)
 	live_reader_fini(&d->reader);
 	d->reader = (struct live_reader){ .events = NULL };
 	d->end[0] = 0;
-	d->complete_us = 0;
+	d->complete_us = d->quiet_us = 0;
 	d->commits_given = false;
 	d->seen.primary = d->seen.applied;
 	return client_begin(d->client, &q, sink, d, e);
@@ -609,13 +611,43 @@ static int request(struct feed *d, struct err *e)
 	return begin(d, to, d->differing, e);
 }
 
-/* Content of a plain server is complete when nothing follows it for a moment. */
-static int look_at_plain(struct feed *d, bool quiet, struct err *e)
+/* Content of a plain server is complete with everything that was captured when the copy of its file ended, and
+ * one step before that is a mixture of states. What it has captured it sends without a pause; so a pause that
+ * is long enough, not at once after the copy, is the end of it. A stall looks the same: while a pause may yet
+ * come that is longer than a stall would be, a short one is none. */
+static int64_t least_pause_us(int64_t since_us)
 {
+	static const struct {
+		int64_t until_us, pause_us;
+	} least[] = { { 30000000, 1000000 }, { 120000000, 250000 }, { 300000000, 50000 }, { 600000000, 5000 } };
+	for (size_t i = 0; i < sizeof least / sizeof *least; i++)
+		if (since_us < least[i].until_us)
+			return least[i].pause_us;
+	return 0; /* it never pauses: everything of before has come by now, or will never */
+}
+
+static int look_at_plain(struct feed *d, struct err *e)
+{
+	int64_t since_us = mono_us() - d->complete_us;
 	if (!d->complete_us || !follow_content_waits(&d->f, NULL) || !live_between_records(&d->reader))
 		return 0;
-	bool enough = quiet && d->segment_came;
-	return enough || mono_us() - d->complete_us > PLAIN_MOST_US ? settle(d, e) : 0;
+	bool enough = since_us >= (d->segment_came ? PLAIN_LEAST_US : PLAIN_MOST_US);
+	return enough && d->quiet_us >= least_pause_us(since_us) ? settle(d, e) : 0;
+}
+
+/* Waits for bytes. A turn may end early without any, when the loop has something to say. */
+static enum client_result turn(struct feed *d, bool *quiet, struct err *e)
+{
+	uint64_t before = d->seen.received_bytes;
+	int64_t from_us = mono_us(), since_us = from_us - d->complete_us, wait_us = TURN_US;
+	int64_t pause_us = least_pause_us(since_us);
+	if (d->complete_us)
+		wait_us = pause_us > 0 && pause_us < PLAIN_TURN_US ? pause_us : PLAIN_TURN_US;
+	enum client_result got = client_turn(d->client, wait_us, e);
+	int64_t waited_us = mono_us() - from_us;
+	*quiet = d->seen.received_bytes == before;
+	d->quiet_us = *quiet ? d->quiet_us + (waited_us < wait_us ? waited_us : wait_us) : 0;
+	return got;
 }
 
 /* A record whose length was damaged swallows what follows it, heartbeats included: it does not come to its end.
@@ -645,10 +677,8 @@ int feed_stream(struct feed *d, struct err *e)
 	int rc = request(d, e);
 	d->caught_up = false;
 	while (rc == 0) {
-		uint64_t before = d->seen.received_bytes;
-		bool connected = d->seen.connected;
-		enum client_result got = client_turn(d->client, d->complete_us ? PLAIN_PAUSE_US : TURN_US, e);
-		bool quiet = d->seen.received_bytes == before;
+		bool connected = d->seen.connected, quiet;
+		enum client_result got = turn(d, &quiet, e);
 		if (got == CLIENT_FAIL) {
 			rc = -1;
 			break;
@@ -663,7 +693,7 @@ int feed_stream(struct feed *d, struct err *e)
 			break;
 		}
 		d->caught_up = d->caught_up || (quiet && d->seen.connected);
-		rc = look_at_plain(d, quiet, e);
+		rc = look_at_plain(d, e);
 		if (rc == 0)
 			rc = look_at_record(d, e);
 		feed_spool_flush(d);

@@ -24,9 +24,15 @@ for what in extended plain captured; do
   rc=$?
   sed 's/^/# /' "$T/flip.out"
   ok $rc "no byte of it can change, and it can be cut nowhere, without being said and mended ($what, -step ${steps[*]})"
+  [ $what = extended ] && continue
+  TMPDIR=$memory timeout 300 "$WALBROOK_BUILD/test/liveflip" -fuzzy "${DAMAGE_FUZZY:-150}" -seed "$seed" "$T/$what" >"$T/flip.out" 2>&1
+  rc=$?
+  sed 's/^/# /' "$T/flip.out"
+  ok $rc "nobody sees a fuzzy snapshot before its WAL has come ($what, DAMAGE_SEED=$seed)"
 done
 for what in extended plain; do
   more=()
+  [ $what = extended ] || samples=${DAMAGE_SAMPLES:-2} # each waits for the pause that ends its snapshot
   [ $what = extended ] || more=(-plain "$SOURCE/test/golden/live/page1024")
   TMPDIR=$T python3 "$SOURCE/test/live/damage.py" -n "$samples" -seed "$seed" ${more[@]+"${more[@]}"} "$WALBROOK_BUILD" \
     >"$T/damage.out" 2>&1

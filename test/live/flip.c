@@ -4,6 +4,7 @@
  * of it?
  *
  *     liveflip [-step N] [-from N] [-bits] [-say] DIR        DIR: of test/live/session.py
+ *     liveflip -fuzzy N [-seed S] DIR                        of a plain stream
  *
  * The thread of a followed database (daemon/feed.c) runs here in one process, again and again, each time with a
  * database of its own. Below it is no network: the functions of net/client.h are here, and give it the recorded
@@ -18,6 +19,10 @@
  * A plain stream: its snapshot has no checksum. A change in there, but in what is fixed in the head of a
  * database, need not be said; it must be seen exactly as that byte or not at all; in the first page it may be
  * an error of SQLite. Everything else as above.
+ *
+ * -fuzzy: nothing is damaged, but the snapshot is what a copy of the file is that was made while its
+ * application went on: each page of any of the states. Nobody may see a state that never was, however the
+ * stream stalls (for less than a second) and wherever it is cut. N runs.
  *
  * -step: every Nth byte, -from: the first one; -bits: all eight bits in the heads of records; -say: what was
  * said. Nothing is synced to the disk. */
@@ -339,7 +344,15 @@ static struct {
 	char said[600], why[600];
 } run;
 
-static bool say, verbose, learning;
+static bool say, verbose, learning, fuzzy;
+
+static uint64_t random_state = 1;
+
+static uint32_t random_below(uint32_t n)
+{
+	random_state = random_state * 6364136223846793005ull + 1442695040888963407ull;
+	return (uint32_t)(random_state >> 33) % n;
+}
 static char normal[8][600]; /* what is said of streams that are not damaged */
 static int normal_n;
 
@@ -398,7 +411,8 @@ struct client {
 	const struct answer *from;
 	struct span body;
 	size_t at;
-	size_t damage_at; /* SIZE_MAX: none */
+	size_t damage_at;  /* SIZE_MAX: none */
+	int64_t stalls_us; /* before the next record */
 	bool ends, begun;
 	client_sink *sink;
 	void *arg;
@@ -486,6 +500,37 @@ static void damage(struct client *c, const struct answer *a)
 	c->damage_at = run.d.at;
 }
 
+/* The snapshot becomes what a copy would be that took a long time. */
+static void make_fuzzy(struct client *c)
+{
+	struct record r;
+	struct err e;
+	if (c->body.n < RECORD_HEADER_BYTES || record_parse(c->body, &r, &e) < 0 || r.type != RECORD_SNAPSHOT)
+		return;
+	struct dyn all = DYN_INIT(16 << 20);
+	dyn_add(&all, c->body.p, c->body.n);
+	for (size_t at = 0; at < r.size_bytes; at += rec.page_bytes) {
+		const struct dyn *s = &rec.states[random_below((uint32_t)rec.states_n)];
+		if (random_below(2) && at + rec.page_bytes <= s->len)
+			memcpy(all.p + RECORD_HEADER_BYTES + at, s->p + at, rec.page_bytes);
+	}
+	dyn_free(&c->made);
+	c->made = all;
+	c->body = (struct span){ all.p, all.len };
+}
+
+/* Some connections are cut after the snapshot, in the middle of anything. */
+static void make_unreliable(struct client *c)
+{
+	static const struct answer whole = { .kind = KIND_STREAM };
+	make_fuzzy(c);
+	c->from = c->body.n == rec.fresh.body.len ? &rec.fresh : &whole;
+	if (run.asked < 4 && random_below(3) == 0 && c->body.n > 1) {
+		c->body.n = 1 + random_below((uint32_t)c->body.n - 1);
+		c->damage_at = c->body.n;
+	}
+}
+
 int client_begin(struct client *c, const struct client_request *q, client_sink *sink, void *arg, struct err *e)
 {
 	enum kind kind = strncmp(q->target, "/hashes", 7) == 0 ? KIND_HASHES
@@ -520,7 +565,9 @@ int client_begin(struct client *c, const struct client_request *q, client_sink *
 	c->ends = kind == KIND_HASHES;
 	if (kind == KIND_STREAM)
 		good_stream(c, q->target);
-	else
+	if (fuzzy)
+		make_unreliable(c);
+	if (kind != KIND_STREAM)
 		c->body = kind == KIND_HASHES ? (struct span){ rec.hashes.body.p, rec.hashes.body.len }
 					      : (struct span){ rec.post.body.p, rec.post.body.len };
 	return 0;
@@ -566,6 +613,13 @@ static enum client_result quiet(struct client *c, int64_t max_wait_us, struct er
 enum client_result client_turn(struct client *c, int64_t max_wait_us, struct err *e)
 {
 	size_t to = piece_end(c);
+	if (c->stalls_us > 0) {
+		int64_t us = c->stalls_us < max_wait_us ? c->stalls_us : max_wait_us;
+		c->stalls_us -= us;
+		wait_us(us);
+		look(c->arg);
+		return CLIENT_MORE;
+	}
 	if (c->at == c->body.n)
 		return quiet(c, max_wait_us, e);
 	struct span piece = { c->body.p + c->at, to - c->at };
@@ -573,6 +627,8 @@ enum client_result client_turn(struct client *c, int64_t max_wait_us, struct err
 		run.met = true;
 	c->at = to;
 	run.quiet_us = 0;
+	if (fuzzy && random_below(2))
+		c->stalls_us = random_below(950) * 1000;
 	int rc = c->sink(c->arg, piece, e);
 	look(c->arg);
 	return rc == 0 ? CLIENT_MORE : CLIENT_FAIL;
@@ -645,6 +701,7 @@ static void run_once(const struct damage *d)
 	memset(&run, 0, sizeof run);
 	run.d = *d;
 	run.state = -1;
+	run.derailed = fuzzy; /* the good server answers */
 	struct db_options o = { .path = db_path, .meta_dir = meta, .spool_quota_bytes = 1 << 20 };
 	if (db_init(&m.db, &o, &e) < 0 || upstream_new(&m, false, &run.up, &e) < 0)
 		die(e.text);
@@ -731,6 +788,23 @@ static void all_of(size_t answer, size_t step, size_t from, bool bits)
 	}
 }
 
+static void storm(unsigned runs)
+{
+	const struct damage none = { SIZE_MAX, 0, 0, SIZE_MAX, false };
+	unsigned n = 0, bad = 0;
+	fuzzy = true;
+	for (; n < runs && bad < 10; n++) {
+		uint64_t seed = random_state;
+		run_once(&none);
+		if (!run.wrong)
+			continue;
+		bad++;
+		printf("liveflip: FAILURE: fuzzy run %u (of seed %" PRIu64 "): %s\n", n, seed, run.why);
+	}
+	count.failures += bad;
+	printf("liveflip: %u runs of fuzzy snapshots, %u bad\n", n, bad);
+}
+
 static void clean_up(void)
 {
 	char path[256];
@@ -745,6 +819,7 @@ static void clean_up(void)
 int main(int argc, char **argv)
 {
 	size_t step = 1, from = 0;
+	unsigned runs = 0;
 	bool bits = false;
 	int i = 1;
 	struct err e = ERR_INIT;
@@ -754,6 +829,10 @@ int main(int argc, char **argv)
 			step = strtoul(argv[++i], NULL, 10);
 		else if (strcmp(argv[i], "-from") == 0 && i + 1 < argc)
 			from = strtoul(argv[++i], NULL, 10);
+		else if (strcmp(argv[i], "-fuzzy") == 0 && i + 1 < argc)
+			runs = (unsigned)strtoul(argv[++i], NULL, 10);
+		else if (strcmp(argv[i], "-seed") == 0 && i + 1 < argc)
+			random_state = strtoull(argv[++i], NULL, 10);
 		else if (strcmp(argv[i], "-bits") == 0)
 			bits = true;
 		else if (strcmp(argv[i], "-say") == 0)
@@ -782,7 +861,9 @@ int main(int argc, char **argv)
 	if (!good)
 		printf("liveflip: FAILURE: undamaged, %zu of %zu answers were asked for: %s %s\n", run.next,
 		       rec.plan_n, run.why, run.said);
-	for (size_t k = 0; good && k < rec.plan_n; k++)
+	if (good && runs > 0)
+		storm(runs);
+	for (size_t k = 0; good && runs == 0 && k < rec.plan_n; k++)
 		if (rec.plan[k].body.len != rec.fresh.body.len || rec.plain)
 			all_of(k, step, from, bits);
 	clean_up();
