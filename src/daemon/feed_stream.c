@@ -83,7 +83,8 @@ static void say_what_is_lost(const struct feed *d, const struct lineage_promotio
 static int take_lineage(struct feed *d, struct lineage *theirs, struct err *e)
 {
 	const struct managed *m = d->up->m;
-	bool none = !d->ours.line[0];
+	bool gives_way = d->ours.line[0] && lineage_gives_way(&d->ours, theirs);
+	bool none = !d->ours.line[0] || gives_way;
 	enum lineage_match match = none ? LINEAGE_AHEAD : lineage_compare(&d->ours, theirs);
 	if (match == LINEAGE_SAME)
 		return 0;
@@ -99,6 +100,9 @@ static int take_lineage(struct feed *d, struct lineage *theirs, struct err *e)
 	if (why_refused(match))
 		log_warn("another history is followed, as the configuration wants it", L_S("db", m->conf->path),
 			 L_S("upstream", m->conf->upstream_url), L_S("why", why_refused(match)));
+	if (gives_way)
+		log_info("the primary, or whom it follows, has a lineage now: it is taken over",
+			 L_S("db", m->conf->path), L_S("upstream", m->conf->upstream_url));
 	if (lineage_write(m->meta_dir, &d->f.o.owner, theirs, e) < 0)
 		return -1;
 	pthread_mutex_lock(&d->up->lock);
@@ -162,8 +166,14 @@ static void make_lineage(struct feed *d)
 	struct err e = ERR_INIT;
 	if (d->reader.extended || d->ours.line[0])
 		return;
-	if (lineage_read_or_make(m->meta_dir, &d->f.o.owner, &d->ours, &e) < 0)
-		log_warn("no lineage can be made", L_S("db", path_of(d)), L_S("error", e.text));
+	int rc = lineage_make(&d->ours, &e);
+	d->ours.plain = true;
+	if (rc == 0)
+		rc = lineage_write(m->meta_dir, &d->f.o.owner, &d->ours, &e);
+	if (rc == 0)
+		return;
+	lineage_free(&d->ours);
+	log_warn("no lineage can be made", L_S("db", path_of(d)), L_S("error", e.text));
 }
 
 static void published(struct feed *d)

@@ -4,6 +4,7 @@
  *
  *     walbrook-lineage 1
  *     line 5f0c6d3b9f2e4a71
+ *     plain
  *     promoted 2f77a0d41c9be503 37ba5b6d12c0a1f5/0000000a:4152 2026-11-21T10:00:00.000000Z
  *
  * Failure modes: a text that is not one, in the file or from a peer (ERR_DAMAGED, with the number of the line);
@@ -124,6 +125,8 @@ static int parse_line(struct lineage *l, unsigned number, struct cur c, struct e
 	if (good && number == 2)
 		good = strcmp(what, "line") == 0 && word(&c, l->line, sizeof l->line) &&
 		       generation_valid(l->line) && c.n == 0;
+	else if (good && number == 3 && c.n == 0 && strcmp(what, "plain") == 0)
+		l->plain = true;
 	else if (good && (good = strcmp(what, "promoted") == 0 && promotion(&c, &p)))
 		return add(l, &p, e);
 	return good ? 0 : err_set(e, ERR_DAMAGED, "line %u of the lineage is not one", number);
@@ -154,7 +157,7 @@ int lineage_parse(struct span text, struct lineage *ret, struct err *e)
 
 int lineage_text(const struct lineage *l, struct dyn *to)
 {
-	int rc = dyn_addf(to, "%s\nline %s\n", FIRST_LINE, l->line);
+	int rc = dyn_addf(to, "%s\nline %s\n%s", FIRST_LINE, l->line, l->plain ? "plain\n" : "");
 	for (size_t i = 0; rc == 0 && i < l->n; i++) {
 		const struct lineage_promotion *p = &l->promotions[i];
 		char at[POSITION_TEXT_BYTES], when[TIME_TEXT_BYTES];
@@ -175,6 +178,11 @@ enum lineage_match lineage_compare(const struct lineage *ours, const struct line
 		if (strcmp(ours->promotions[i].id, other->promotions[i].id) != 0)
 			return LINEAGE_BRANCH;
 	return ours->n == other->n ? LINEAGE_SAME : ours->n < other->n ? LINEAGE_AHEAD : LINEAGE_BEHIND;
+}
+
+bool lineage_gives_way(const struct lineage *ours, const struct lineage *other)
+{
+	return ours->plain && ours->n == 0 && strcmp(ours->line, other->line) != 0;
 }
 
 /* ---- the file ---- */

@@ -5,6 +5,7 @@
 #ifndef WB_LIVE_LINEAGE_H
 #define WB_LIVE_LINEAGE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -28,6 +29,7 @@ struct lineage_promotion {
 
 struct lineage {
 	char line[LINEAGE_ID_CHARS + 1]; /* "": none */
+	bool plain;			 /* made by a follower whose primary had none: see lineage_gives_way */
 	struct lineage_promotion *promotions;
 	size_t n;
 };
@@ -51,6 +53,10 @@ enum lineage_match {
 	LINEAGE_OTHER,	/* another line: another database */
 };
 enum lineage_match lineage_compare(const struct lineage *ours, const struct lineage *other);
+
+/* Ours was made here, or further up in the chain, because a plain server has none; nobody was promoted since;
+ * and now another one comes, of whoever is followed: a plain server would have been followed as well. */
+bool lineage_gives_way(const struct lineage *ours, const struct lineage *other);
 
 /* <meta>/walbrook/lineage. ERR_NOTHING: there is none. Whoever writes makes the directory first. */
 int lineage_read(const char *meta_dir, struct lineage *ret, struct err *e);

@@ -202,7 +202,7 @@ is "$rc" 2 "follow without a database"
 run walbrook follow ftp://x "$T/x.db"
 is "$rc" 2 "follow with something that is no URL"
 
-note "a plain server of 2022"
+note "a plain server of 2022, which becomes a walbrook"
 cat >"$T/plain.py" <<'PY'
 import http.server, sys, time
 class H(http.server.BaseHTTPRequestHandler):
@@ -225,9 +225,23 @@ follower plain "$(cat "$T/plain.port")" /data/app.db
 F=$PID
 wait_for 20 says plain 'the copy is complete'
 wait_for 10 eval '[ "$(sqlite3 "$T/plain/app.db" .dump | sha256sum)" = "$(sqlite3 -readonly "$golden/stream-scratch.expected.db" .dump | sha256sum)" ]'
+is "$(sed -n 3p "$T/plain/.app.db-litestream/walbrook/lineage")" plain "it has a lineage of its own"
 stop "$F"
 sqlite3 "$T/plain/app.db" 'PRAGMA wal_checkpoint(TRUNCATE)' >/dev/null
 cmp "$T/plain/app.db" "$golden/stream-scratch.expected.db"
 ok $? "its stream is followed byte for byte"
+follower plain "$port" "$app"
+F=$PID
+same_soon "$app" "$T/plain/app.db" "the walbrook is followed, without -lineage any"
+cmp "$T/plain/.app.db-litestream/walbrook/lineage" "$T/.app.db-litestream/walbrook/lineage"
+ok $? "and its lineage is taken over"
+stop "$F"
+follower plain "$port1" "$T/one/app.db"
+F=$PID
+same_soon "$T/one/app.db" "$T/plain/app.db" "so who was promoted since is followed"
+stop "$F"
+follower plain "$port" "$app"
+wait_for 10 state_is plain refused
+ok $? "and the older primary refused"
 
 done_testing

@@ -61,6 +61,8 @@ static void test_refused(void **state)
 		TEXT "promoted 2f77a0d41c9be503 37ba5b6d12c0a1f5/0000000a:41x 2026-11-21T10:00:00.000000Z\n",
 		TEXT "promoted 2f77a0d41c9be503 37ba5b6d12c0a1f5/0000000a:4152 yesterday\n",
 		TEXT "demoted\n",
+		TEXT "plain and more\n",
+		TEXT "plain\nplain\n",
 	};
 	for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
 		struct err e = ERR_INIT;
@@ -90,6 +92,19 @@ static void test_which(void **state)
 	assert_int_equal(lineage_compare(&promoted, &first), LINEAGE_BEHIND);
 	assert_int_equal(lineage_compare(&promoted, &branch), LINEAGE_BRANCH);
 	assert_int_equal(lineage_compare(&first, &other), LINEAGE_OTHER);
+	/* One that was made because a plain server has none gives way, until somebody is promoted. */
+	assert_false(lineage_gives_way(&first, &other));
+	first.plain = promoted.plain = true;
+	assert_true(lineage_gives_way(&first, &other));
+	assert_false(lineage_gives_way(&first, &promoted));
+	assert_false(lineage_gives_way(&promoted, &other));
+	struct dyn text = DYN_INIT(1 << 20);
+	struct lineage again;
+	assert_int_equal(lineage_text(&promoted, &text), 0);
+	assert_int_equal(lineage_parse((struct span){ text.p, text.len }, &again, &e), 0);
+	assert_true(again.plain && lineage_compare(&again, &promoted) == LINEAGE_SAME);
+	lineage_free(&again);
+	dyn_free(&text);
 	lineage_free(&promoted);
 	lineage_free(&branch);
 }
