@@ -62,6 +62,7 @@ static void see(struct managed *m)
 	struct live_now *n = live_now(m->live);
 	*n = (struct live_now){ .ready = m->opened && m->state == DB_IDLE && !generation_none(&m->generation) &&
 					 !m->stepped_to_stop && !m->leaving,
+				.stalled = !m->up && (m->state == DB_GAP || m->state == DB_BROKEN),
 				.filed = !m->up || followed_is_filed(m),
 				.generation = m->generation,
 				.captured = next_position(m),

@@ -22,7 +22,8 @@ struct live_db;
 
 /* What the loop knows of a database at this moment. */
 struct live_now {
-	bool ready; /* it has a generation, and is being captured */
+	bool ready;   /* it has a generation, and is being captured */
+	bool stalled; /* commits are not captured until something is over, and then another generation begins */
 	bool filed; /* everything of the indexes before the current one is in the database file (else: prepare)
 		     */
 	struct generation generation;

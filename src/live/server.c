@@ -573,13 +573,18 @@ void live_offer(struct live_db *d, const struct spool_segment *first)
 	}
 }
 
+static const char stalled_text[] = "commits are not captured at present";
+
 void live_step_done(struct live_db *d)
 {
 	for (struct follower *f = d->followers, *next; f; f = next) {
 		next = f->next;
 		bool other = !generation_equal(&f->generation, &d->now.generation);
 		bool behind = position_compare(f->at, d->now.captured) != 0;
-		if (f->phase == PHASE_FOLLOW && !f->seg && (other || behind))
+		/* Heartbeats would say that it has everything. */
+		if (f->phase == PHASE_FOLLOW && !f->seg && d->now.stalled)
+			follower_end(f, stalled_text);
+		else if (f->phase == PHASE_FOLLOW && !f->seg && (other || behind))
 			follower_wake(f); /* and finds that there is no more */
 		else if (f->phase == PHASE_CONTENT && other)
 			follower_end(f, "a new generation has begun");
@@ -603,6 +608,12 @@ void live_prepared(struct live_db *d, bool good, const char *why)
 	hashes_prepared(d, good, why);
 }
 
+/* For followers alone: the other half is for replicas that cannot be reached. */
+static bool too_much(const struct live_now *n)
+{
+	return n->segs_bytes > n->quota_bytes / 2;
+}
+
 void live_leaves(struct live_db *d, const struct spool_segment *s)
 {
 	segments_forget(d, s);
@@ -614,10 +625,12 @@ void live_leaves(struct live_db *d, const struct spool_segment *s)
 			     position_compare(f->from, s->at) <= 0;
 		if (f->seg != s && !needs)
 			continue;
+		char why[200];
+		snprintf(why, sizeof why, "%s: %s is not kept any longer",
+			 too_much(&d->now) ? "the spool is at half of its quota" : "too slow",
+			 f->seg == s ? "what comes next" : "the WAL that the content needs");
 		d->totals.fallen_out++;
-		follower_end(f, f->seg == s
-					? "too slow: what comes next is not kept any longer"
-					: "too slow: the WAL that the content needs is not kept any longer");
+		follower_end(f, why);
 	}
 }
 
@@ -696,7 +709,7 @@ bool live_keeps(const struct live_db *d, const struct spool_segment *s, uint64_t
 	const struct live_now *n = &d->now;
 	if (live_lingers(d))
 		return true;
-	if (!live_followed(d) || n->segs_bytes > n->quota_bytes / 2)
+	if (!live_followed(d) || too_much(n))
 		return false;
 	if (s->at.index == n->captured.index && generation_equal(&s->generation, &n->generation))
 		return true;
@@ -740,7 +753,7 @@ static void beat_follower(struct follower *f, int64_t now_us)
 		httpd_cut(f->conn); /* it does not even take that */
 		return;
 	}
-	bool idle = f->phase == PHASE_FOLLOW ? !f->seg : f->phase != PHASE_ENDS;
+	bool idle = f->phase == PHASE_FOLLOW ? !f->seg : f->phase != PHASE_ENDS && f->phase != PHASE_LINEAGE;
 	if (!f->extended || !idle || f->now || f->queued || now_us - f->moved_us < BEAT_US / 2 ||
 	    generation_none(&f->db->now.generation))
 		return;
@@ -855,7 +868,7 @@ void live_stream(struct live_db *d, const struct httpd_request *q, struct httpd_
 		return;
 	}
 	if (!d->now.ready || d->ended || d->now.page_bytes == 0) {
-		not_ready(ret, "No generation available");
+		not_ready(ret, d->now.stalled ? stalled_text : "No generation available");
 		return;
 	}
 	/* One that has more than this copy must not be sent back in time. */
