@@ -9,9 +9,9 @@
  * do, to see the peer leave.
  *
  * Failure modes: too many connections (the library closes those beyond the limits, in all and for one address);
- * headers or a body that do not come whole within 30 s; headers of more than 8 KiB (431), a body larger than
- * what is wanted (413); a receiver that takes nothing for 30 s (the library closes it). None of these reaches
- * the rest of the daemon. */
+ * headers or a body that do not come whole within 30 s, or whose sender ends before (closed at once); headers
+ * of more than 8 KiB (431), a body larger than what is wanted (413); a receiver that takes nothing for 30 s
+ * (the library closes it). None of these reaches the rest of the daemon. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE /* EPOLLRDHUP, accept4 flags in headers of the library */
 #endif
@@ -47,9 +47,11 @@ enum {
 /* A connection from its begin to its end: how long it has been asking. */
 struct peer {
 	struct peer *next, *before; /* of those whose request is not whole yet, oldest first */
+	struct httpd *h;
 	int64_t since_us;
+	struct loop_fd watch; /* of the socket, while it waits; fd -1: not */
 	int fd;
-	bool waits;
+	bool waits, half; /* half: it sends nothing more */
 };
 
 struct httpd {
@@ -58,6 +60,7 @@ struct httpd {
 	struct loop_fd fd;
 	struct loop_timer timer, late;
 	struct peer *first, *last; /* who is asking */
+	size_t halves;		   /* of those */
 	struct httpd_conn *open;   /* that are suspended, or may be */
 	httpd_handler *handler;
 	void *arg;
@@ -78,10 +81,14 @@ struct httpd_conn {
 
 /* ---- the library's turns ---- */
 
+static void look_at_halves(struct httpd *h);
+
 static void take_turn(struct httpd *h)
 {
 	MHD_UNSIGNED_LONG_LONG wait_ms;
 	mhd.MHD_run(h->daemon);
+	if (h->halves > 0)
+		look_at_halves(h);
 	if (mhd.MHD_get_timeout(h->daemon, &wait_ms) == MHD_YES)
 		loop_timer_set(h->loop, &h->timer, loop_now_us(h->loop) + (int64_t)wait_ms * 1000 + 1);
 	else
@@ -101,10 +108,20 @@ static void timed_out(struct loop_timer *t)
 
 /* ---- how long somebody asks ---- */
 
+static void peer_unwatch(struct peer *p)
+{
+	if (p->watch.fd >= 0)
+		loop_fd_remove(p->h->loop, &p->watch);
+	p->watch.fd = -1;
+}
+
 static void peer_leave(struct httpd *h, struct peer *p)
 {
 	if (!p->waits)
 		return;
+	peer_unwatch(p);
+	h->halves -= p->half;
+	p->half = false;
 	*(p->before ? &p->before->next : &h->first) = p->next;
 	*(p->next ? &p->next->before : &h->last) = p->before;
 	p->waits = false;
@@ -112,9 +129,38 @@ static void peer_leave(struct httpd *h, struct peer *p)
 		loop_timer_cancel(h->loop, &h->late);
 }
 
+/* Whose request was whole before has left the list when the library has taken its turn. */
+static void peer_sends_no_more(struct loop_fd *f, uint32_t events)
+{
+	struct peer *p = OWNER(f, struct peer, watch);
+	struct httpd *h = p->h;
+	(void)events;
+	peer_unwatch(p);
+	h->halves += !p->half;
+	p->half = true;
+	take_turn(h);
+}
+
+/* The library does not see an end that comes together with bytes. */
+static void look_at_halves(struct httpd *h)
+{
+	char c;
+	for (struct peer *p = h->first, *next; p && h->halves > 0; p = next) {
+		next = p->next;
+		if (!p->half || recv(p->fd, &c, 1, MSG_PEEK | MSG_DONTWAIT) > 0)
+			continue; /* it will be read */
+		shutdown(p->fd, SHUT_RDWR);
+		peer_leave(h, p);
+	}
+}
+
 static void peer_wait(struct httpd *h, struct peer *p)
 {
+	struct err ignore;
 	peer_leave(h, p);
+	p->watch = (struct loop_fd){ .fd = p->fd, .ready = peer_sends_no_more };
+	if (loop_fd_add(h->loop, &p->watch, EPOLLRDHUP, &ignore) < 0)
+		p->watch.fd = -1;
 	p->since_us = loop_now_us(h->loop);
 	p->next = NULL;
 	p->before = h->last;
@@ -148,7 +194,7 @@ static void connection_changed(void *cls, struct MHD_Connection *c, void **conte
 			mhd.MHD_get_connection_info(c, MHD_CONNECTION_INFO_CONNECTION_FD);
 		if (!i || !(p = calloc(1, sizeof *p)))
 			return;
-		p->fd = i->connect_fd;
+		*p = (struct peer){ .h = h, .fd = i->connect_fd, .watch.fd = -1 };
 		setsockopt(p->fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
 		setsockopt(p->fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof ms);
 		*context = p;
@@ -178,9 +224,10 @@ static void peer_left(struct loop_fd *f, uint32_t events)
 static void watch_peer(struct httpd_conn *x)
 {
 	struct err ignore;
-	const struct peer *p = peer_of(x->c);
+	struct peer *p = peer_of(x->c);
 	if (x->watch.fd >= 0 || !p)
 		return;
+	peer_unwatch(p); /* a descriptor is in the loop once */
 	x->watch = (struct loop_fd){ .fd = p->fd, .ready = peer_left };
 	if (loop_fd_add(x->h->loop, &x->watch, EPOLLRDHUP, &ignore) < 0)
 		x->watch.fd = -1;
