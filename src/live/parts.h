@@ -21,6 +21,7 @@ struct follower;
 struct copy;
 struct exact;
 struct piece;
+struct segment_file;
 struct hashing;
 struct proof;
 
@@ -52,7 +53,8 @@ struct live_db {
 	struct exact *exact; /* the newest */
 	struct piece *pieces;
 	size_t pieces_n;
-	struct position fresh_at; /* segments from here on were made just now */
+	struct segment_file *files; /* open, of segments that somebody is in the middle of */
+	struct position fresh_at;   /* segments from here on were made just now */
 	struct {
 		struct generation generation;
 		uint64_t index, bytes; /* of the segments of the current index that are in the list */
@@ -101,9 +103,10 @@ struct follower {
 	size_t now_at;
 	struct bytes *queued; /* before anything else */
 	const struct piece *waits;
-	struct copy *copy;    /* of PHASE_CONTENT */
-	struct position from; /* where its WAL begins: of PHASE_CONTENT */
-	uint8_t *bitmap;      /* owned; NULL: all pages */
+	struct segment_file *file; /* of the segment that is being sent; NULL: not open, or only once */
+	struct copy *copy;	   /* of PHASE_CONTENT */
+	struct position from;	   /* where its WAL begins: of PHASE_CONTENT */
+	uint8_t *bitmap;	   /* owned; NULL: all pages */
 	size_t bitmap_bytes;
 	uint64_t bytes, segments;
 	int64_t since_wall_us;
@@ -127,6 +130,7 @@ const struct spool_segment *live_find(const struct live_db *d, const struct gene
 
 /* segments.c: the next bytes of a follower that has all content; NULL: none now. */
 struct bytes *segments_next(struct follower *f);
+void segments_leave(struct follower *f); /* it is not in the middle of a segment any longer */
 void segments_forget(struct live_db *d, const struct spool_segment *s); /* it leaves the list */
 void segments_drop(struct live_db *d); /* nobody is there to be sent anything */
 

@@ -5,7 +5,8 @@
  *
  * Happy path: a follower wants piece N of a segment. If somebody was sent it just now it is still here; else it
  * is read: what was written a moment ago is in memory, and is taken from there at once; what is not is read by
- * a worker, and whoever waits for it is woken. The first piece begins with the records' headers.
+ * a worker, and whoever waits for it is woken. The first piece begins with the records' headers. The file of a
+ * segment that has more than one is open as long as somebody is in the middle of it.
  *
  * Failure modes: the file cannot be read (whoever needs it is let go with the reason; the next one may have
  * more luck); no memory. */
@@ -14,6 +15,7 @@
 #endif
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,6 +29,14 @@ enum {
 	BLOCK_BYTES = 32 << 10,
 	KEPT_PIECES = 8, /* that nobody is being sent at this moment */
 	COMMIT_BYTES = 16,
+	FILES_MAX = 32, /* open at once, for each database; others are opened for each piece */
+};
+
+struct segment_file {
+	struct segment_file *next;
+	const struct spool_segment *seg; /* NULL: it has left the list */
+	_Atomic int fd;			 /* -1: nobody has read yet */
+	unsigned refs;			 /* followers, and pieces that are being read */
 };
 
 struct piece {
@@ -39,6 +49,7 @@ struct piece {
 	size_t n;
 	uint64_t from;
 	char path[PATH_BYTES];
+	struct segment_file *file; /* while it is read; NULL: opened for this piece alone */
 	struct task task;
 	struct err e;
 	bool out, bad;
@@ -47,6 +58,55 @@ struct piece {
 static unsigned blocks_of(const struct spool_segment *s)
 {
 	return s->stored_bytes ? (unsigned)((s->stored_bytes + BLOCK_BYTES - 1) / BLOCK_BYTES) : 1;
+}
+
+/* ---- files ---- */
+
+/* NULL: too many are open, or no memory. */
+static struct segment_file *file_get(struct live_db *d, const struct spool_segment *s)
+{
+	struct segment_file *f = d->files;
+	size_t n = 0;
+	for (; f && f->seg != s; f = f->next)
+		n++;
+	if (!f && n < FILES_MAX && (f = malloc(sizeof *f))) {
+		*f = (struct segment_file){ .next = d->files, .seg = s, .fd = -1 };
+		d->files = f;
+	}
+	if (f)
+		f->refs++;
+	return f;
+}
+
+static void file_put(struct live_db *d, struct segment_file *f)
+{
+	struct segment_file **at = &d->files;
+	if (!f || --f->refs > 0)
+		return;
+	while (*at != f)
+		at = &(*at)->next;
+	*at = f->next;
+	if (f->fd >= 0)
+		close(f->fd);
+	free(f);
+}
+
+/* Worker or loop. */
+static int piece_open(struct piece *p)
+{
+	int fd = p->file ? atomic_load(&p->file->fd) : -1, none = -1;
+	if (fd >= 0 || (fd = open(p->path, O_RDONLY | O_CLOEXEC)) < 0 || !p->file)
+		return fd;
+	if (atomic_compare_exchange_strong(&p->file->fd, &none, fd))
+		return fd;
+	close(fd); /* another worker was faster */
+	return none;
+}
+
+static void piece_close(const struct piece *p, int fd)
+{
+	if (!p->file)
+		close(fd);
 }
 
 /* ---- making a piece ---- */
@@ -132,22 +192,22 @@ static void trim_pieces(struct live_db *d)
 static bool read_at_once(struct piece *p)
 {
 	struct iovec to = { p->into, p->n };
-	int fd = open(p->path, O_RDONLY | O_CLOEXEC);
+	int fd = piece_open(p);
 	if (fd < 0)
 		return false;
 	ssize_t n = preadv2(fd, &to, 1, (off_t)p->from, RWF_NOWAIT);
-	close(fd);
+	piece_close(p, fd);
 	return n == (ssize_t)p->n;
 }
 
 static int read_run(struct task *t)
 {
 	struct piece *p = LIVE_OWNER(t, struct piece, task);
-	int fd = open(p->path, O_RDONLY | O_CLOEXEC);
+	int fd = piece_open(p);
 	if (fd < 0)
 		return err_sys(&p->e, errno, "%s: cannot be opened", p->path);
 	ssize_t n = file_pread_full(fd, p->path, p->into, p->n, (off_t)p->from, &p->e);
-	close(fd);
+	piece_close(p, fd);
 	if (n >= 0 && n < (ssize_t)p->n)
 		return err_set(&p->e, ERR_DAMAGED, "%s: is shorter than it was", p->path);
 	return n < 0 ? -1 : 0;
@@ -159,6 +219,8 @@ static void read_done(struct task *t)
 	struct live_db *d = p->db;
 	d->jobs--;
 	p->out = false;
+	file_put(d, p->file);
+	p->file = NULL;
 	p->bad = t->rc < 0;
 	p->seg = d->n > 0 ? p->seg : NULL;
 	if (p->bad && p->seg)
@@ -201,7 +263,12 @@ static struct bytes *piece_get(struct follower *f, const struct spool_segment *s
 		d->pieces = p;
 		if (++d->pieces_n > 2 * KEPT_PIECES)
 			trim_pieces(d);
-		if (!(is_fresh(d, s) && read_at_once(p))) {
+		if ((p->file = f->file))
+			p->file->refs++;
+		if (is_fresh(d, s) && read_at_once(p)) {
+			file_put(d, p->file);
+			p->file = NULL;
+		} else {
 			p->out = true;
 			p->task = (struct task){
 				.run = read_run, .done = read_done, .class = TASK_QUICK, .urgent = true
@@ -215,8 +282,17 @@ static struct bytes *piece_get(struct follower *f, const struct spool_segment *s
 	return NULL;
 }
 
+void segments_leave(struct follower *f)
+{
+	file_put(f->db, f->file);
+	f->file = NULL;
+}
+
 void segments_forget(struct live_db *d, const struct spool_segment *s)
 {
+	for (struct segment_file *f = d->files; f; f = f->next)
+		if (f->seg == s)
+			f->seg = NULL;
 	for (struct piece *p = d->pieces; p; p = p->next)
 		if (p->seg == s)
 			p->seg = NULL;
@@ -265,11 +341,14 @@ struct bytes *segments_next(struct follower *f)
 		follower_end(f, other ? "a new generation has begun" : "what comes next is not there any more");
 		return NULL;
 	}
+	if (!f->file && blocks_of(s) > 1)
+		f->file = file_get(f->db, s);
 	struct bytes *b = piece_get(f, s, f->block);
 	if (!b)
 		return NULL;
 	if (++f->block < blocks_of(s))
 		return b;
+	segments_leave(f);
 	f->block = 0;
 	f->at = (struct position){ s->at.index, s->end };
 	f->seg = s->next;

@@ -225,6 +225,7 @@ void follower_end(struct follower *f, const char *why)
 			 L_S("reason", why));
 	copy_leave(f);
 	proof_leave(f);
+	segments_leave(f);
 	bool inside = f->phase == PHASE_FOLLOW && f->block > 0;
 	f->phase = PHASE_ENDS;
 	f->seg = NULL;
@@ -296,6 +297,7 @@ static void leave(struct httpd_body *body, const char *why)
 		log_info("follower has left", L_S("db", d->path), L_S("peer", f->peer), L_S("reason", why));
 	copy_leave(f);
 	proof_leave(f);
+	segments_leave(f);
 	if ((*f->link = f->next))
 		f->next->link = f->link;
 	bytes_put(f->now);
