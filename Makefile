@@ -57,7 +57,7 @@ test: faults
 	@scripts/test.sh build $(TESTS)
 
 bench:
-	$(NEED) test
+	$(NEED) bench
 	$(BUILD) build $(OPTIONS)
 	@bench/run.sh $(BENCH)
 

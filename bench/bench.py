@@ -354,10 +354,18 @@ class Bench:
                 row("%d page%s a transaction, %s" % (pages, "s"[pages == 1:], title), rates[0], rates[1], triple,
                     ">= 0.60", triple[0] >= 0.6)
 
+    def script(self, name):
+        """A part that is a program of its own (bench/NAME.py) and prints rows as this one does."""
+        sys.stdout.flush()
+        env = dict(os.environ, BUILD=BUILD)
+        if subprocess.run([sys.executable, "bench/%s.py" % name, "quick" if self.quick else "full"], env=env).returncode != 0:
+            raise Broken("bench/%s.py says why" % name)
+
     def part_live(self):
-        head("a primary and a follower over loopback")
-        env = dict(os.environ, BUILD=os.environ.get("BUILD", "build"))
-        subprocess.run([sys.executable, "bench/live.py", "quick" if self.quick else "full"], check=True, env=env)
+        self.script("live")
+
+    def part_followers(self):
+        self.script("followers")
 
     def databases(self, n):
         work, dbs = self.fresh(), []
@@ -500,7 +508,7 @@ def facts(work):
 def main(argv):
     quick = "quick" in argv
     names = [n[5:] for n in dir(Bench) if n.startswith("part_")]
-    order = ["throughput", "rate", "latency", "compress", "snapshot", "wal", "follow", "live", "memory", "idle", "start", "checkpoints"]
+    order = ["throughput", "rate", "latency", "compress", "snapshot", "wal", "follow", "live", "followers", "memory", "idle", "start", "checkpoints"]
     assert sorted(names) == sorted(order)
     wanted = [a for a in argv if a not in ("quick", "full")]
     if wanted == ["list"]:

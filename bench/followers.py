@@ -1,12 +1,28 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""1,000 followers on one primary, and how long a commit takes to be bytes at one of them (over loopback).
+"""bench/followers.py [quick|full] [FOLLOWERS]: many followers on one primary (`bench/run.sh followers` runs it).
 
-  bench/followers.py [WALBROOK] [FOLLOWERS]
+A walbrook replicates two databases: one that is followed, and the busy one of the application. All over loopback.
 
-Prints the daemon's resident memory and processor time, what goes out, and percentiles of the time from the end of a
-commit to the first byte of its segment at a client. The clients are this process, which only reads."""
-import http.client
+  1. Memory for each of 1,000 followers; processor time while 10 MB/s go out to them in all; a commit's way to one of them.
+  2. What the application keeps. On two cores the 1,000 clients cost something too, which on other machines they would
+     not cost the primary. So there are three kinds of short runs, in turns:
+
+       alone   nobody follows;
+       least   1,000 connections to bench/sender.c, which sends as many bytes in as many pieces and does nothing else;
+       ours    1,000 followers of walbrook.
+
+     In all of them walbrook replicates both databases, the followed one is written at the same rate, and the clients
+     are one process that throws away in the kernel what comes (bench/clients.c), at nice 19. `ours` against `least` is
+     what walbrook takes from the application for 1,000 followers beyond what the sockets and the clients take; `ours` and
+     `least` against `alone` are printed as well. Two loads:
+
+       throttled   the application of the followed database itself, at the rate that makes 10 MB/s for 1,000: the
+                   transactions that it asks for and gets, and their median time;
+       full speed  an application that writes the other database as fast as it can.
+
+Uses $BUILD (`build` unless set). Prints the rows of bench/bench.py; exits 1 only when something breaks."""
+
 import os
 import re
 import resource
@@ -14,103 +30,279 @@ import select
 import shutil
 import socket
 import sqlite3
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 
-walbrook = sys.argv[1] if len(sys.argv) > 1 else "build/walbrook"
-followers = int(sys.argv[2]) if len(sys.argv) > 2 else 1000
-resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
-T = tempfile.mkdtemp(prefix="walbrook-bench.")
-path = T + "/a.db"
-db = sqlite3.connect(path, isolation_level=None)
-db.execute("PRAGMA journal_mode=wal")
-db.execute("CREATE TABLE t(a INTEGER PRIMARY KEY, b)")
-with open(T + "/walbrook.yml", "w") as conf:
-    conf.write("addr: 127.0.0.1:0\nsocket: %s/s\nconnections-per-address: 4096\ndbs:\n  - path: %s\n" % (T, path))
-with open(T + "/log", "w") as log:
-    daemon = subprocess.Popen([walbrook, "replicate", "-config", T + "/walbrook.yml"], stdout=log, stderr=log)
+from bench import BUILD, WALBROOK, Broken, head, pairs, quantile, ratio_interval, row, tool
+
+EGRESS_BYTES_S = 10e6
+TCP_WAIT_S = 60
 
 
-def memory_kb():
-    with open("/proc/%d/status" % daemon.pid) as status:
-        return int(re.search(r"VmRSS:\s+(\d+)", status.read()).group(1))
+def program(name):
+    return os.path.join(BUILD, "bench", name)
 
 
-def cpu_s():
-    with open("/proc/%d/stat" % daemon.pid) as stat:
-        fields = stat.read().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+def nobody_nice():
+    os.nice(19 - os.nice(0))
+
+
+class Primary:
+    def __init__(self, root):
+        self.root, self.followed, self.busy = root, root + "/followed.db", root + "/busy.db"
+        for path in (self.followed, self.busy):
+            tool("load", path, "-secs", "0.02", "-rate", 200)
+        with open(root + "/walbrook.yml", "w") as f:
+            f.write("addr: 127.0.0.1:0\nsocket: %s/s\nconnections-per-address: 4096\nlogging:\n  stderr: true\n"
+                    "dbs:\n  - path: %s\n  - path: %s\n" % (root, self.followed, self.busy))
+        self.log = open(root + "/log", "w")
+        self.process = subprocess.Popen([WALBROOK, "replicate", "-config", root + "/walbrook.yml"], stdout=self.log,
+                                        stderr=self.log)
+
+    def __enter__(self):
+        at, end = None, time.monotonic() + 20
+        while not at:
+            if time.monotonic() > end or self.process.poll() is not None:
+                raise Broken("walbrook is not ready: " + open(self.root + "/log").read()[-600:])
+            time.sleep(0.05)
+            at = re.search(r"http://127\.0\.0\.1:(\d+)/", open(self.root + "/log").read())
+        self.port = int(at.group(1))
+        time.sleep(2)
+        return self
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        try:
+            self.process.wait(60)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.log.close()
+
+    def target(self):
+        return "/stream?path=%s&txn=1" % self.followed
+
+    def memory_kb(self):
+        return int(re.search(r"VmRSS:\s+(\d+)", open("/proc/%d/status" % self.process.pid).read()).group(1))
+
+    def cpu_s(self):
+        base = "/proc/%d/task" % self.process.pid
+        return sum(int(open("%s/%s/schedstat" % (base, t)).read().split()[0]) for t in os.listdir(base)) / 1e9
 
 
 class Clients:
-    def __init__(self, port, query, n):
-        self.epoll, self.sockets = select.epoll(), {}
-        for _ in range(n):
-            one = socket.create_connection(("127.0.0.1", port))
-            one.sendall(("GET /stream?%s HTTP/1.1\r\nHost: x\r\n\r\n" % query).encode())
-            one.setblocking(False)
-            self.sockets[one.fileno()] = one
-            self.epoll.register(one.fileno(), select.EPOLLIN)
+    """bench/clients.c: from all connected and with content, until the end of its input."""
 
-    def read(self, seconds):
-        n, until = 0, time.monotonic() + seconds
-        while time.monotonic() < until:
-            for fd, _ in self.epoll.poll(max(0, until - time.monotonic())):
-                n += len(self.sockets[fd].recv(1 << 16))
-        return n
+    def __init__(self, port, n, ready_bytes, target=None):
+        self.n = n
+        argv = [program("clients"), str(port), str(n), str(ready_bytes)] + ([target] if target else [])
+        self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                                        preexec_fn=nobody_nice)
+
+    def ask(self):
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        if not line:
+            raise Broken("the clients ended")
+        got = pairs(line)
+        if got["closed"]:
+            raise Broken("%d of %d connections were closed" % (got["closed"], self.n))
+        return got
+
+    def __enter__(self):
+        end = time.monotonic() + TCP_WAIT_S
+        try:
+            while self.ask()["ready"] < self.n:
+                if time.monotonic() > end:
+                    raise Broken("not all clients got content: %s" % self.ask())
+                time.sleep(0.1)
+        except Broken:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        self.process.stdin.close()
+        self.process.wait(30)
 
 
-def load(clients, what, every_s, value):
-    cpu, begin, n = cpu_s(), time.monotonic(), 0
-    while time.monotonic() - begin < 10:
-        db.execute("INSERT INTO t(b) VALUES(hex(randomblob(?)))", (value,))
-        n += clients.read(every_s)
-    n += clients.read(1)
-    took = time.monotonic() - begin
-    print("%-28s %7.1f MB/s out, %5.1f %% of a core, %6d kB resident" % (what, n / 1e6 / took, 100 * (cpu_s() - cpu) / took, memory_kb()))
+class Sender:
+    """bench/sender.c with as many clients."""
+
+    def __init__(self, n, each_bytes, rate):
+        self.process = subprocess.Popen([program("sender"), str(n), str(each_bytes), str(int(1e6 / rate))],
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.port = int(pairs(self.process.stdout.readline())["port"])
+        self.clients = Clients(self.port, n, 1)
+
+    def ask(self):
+        return self.clients.ask()
+
+    def __enter__(self):
+        self.clients.__enter__()
+        return self
+
+    def __exit__(self, *_):
+        self.process.stdin.close()
+        got = pairs(self.process.stdout.read())
+        self.process.wait(30)
+        self.clients.__exit__()
+        if got["short"]:
+            raise Broken("the clients were too slow for the sender, %d times" % got["short"])
 
 
-try:
-    for _ in range(100):
-        time.sleep(0.1)
-        with open(T + "/log") as log:
-            at = re.search(r"http://127.0.0.1:(\d+)/", log.read())
-        if at and memory_kb():
-            break
-    port = int(at.group(1))
+class Nobody:
+    def ask(self):
+        return {"bytes": 0, "cpu_secs": 0}
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+
+class App:
+    """bench/load.c beside something else."""
+
+    def __init__(self, db, *args):
+        self.process = subprocess.Popen([program("load"), db] + [str(a) for a in args], stdout=subprocess.PIPE, text=True)
+
+    def end(self):
+        out = self.process.stdout.read()
+        if self.process.wait(60) != 0:
+            raise Broken("load ended with %d" % self.process.returncode)
+        return pairs(out)
+
+
+def way_to_one(primary, n):
+    """Times from the end of a commit to the first byte of its segment at a client, in ms."""
+    s = socket.create_connection(("127.0.0.1", primary.port))
+    s.sendall(("GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % primary.target()).encode())
     time.sleep(1)
-    ask = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
-    ask.request("GET", "/position?path=" + path)
-    generation, _ = ask.getresponse().read().decode().strip().split("/")
-    query = "path=%s&txn=1" % path
-    before = memory_kb()
-    one = Clients(port, query, 1)
-    one.read(2)
+    db = sqlite3.connect(primary.followed, isolation_level=None)
+    db.execute("PRAGMA synchronous=NORMAL")
     times = []
-    for _ in range(200):
-        one.read(0.03)
-        db.execute("INSERT INTO t(b) VALUES(hex(randomblob(50)))")
-        begin, n = time.perf_counter(), 0
-        while n < 120:  # more than a heartbeat
-            one.epoll.poll(5)
-            n = len(next(iter(one.sockets.values())).recv(1 << 16))
+    for _ in range(n):
+        while select.select([s], [], [], 0.03)[0]:
+            if not s.recv(1 << 16):
+                raise Broken("the stream ended")
+        db.execute("INSERT INTO t(a, b) VALUES(1, hex(randomblob(40)))")
+        begin, got = time.perf_counter(), 0
+        while got < 120:  # more than a heartbeat
+            got = len(s.recv(1 << 16))
         times.append((time.perf_counter() - begin) * 1e3)
-    times.sort()
-    print("commit to bytes at a client  median %.2f ms, 90 %% %.2f ms, 99 %% %.2f ms" % (times[100], times[180], times[197]))
-    many = Clients(port, query, min(followers, 200))
-    while len(many.sockets) < followers:  # contents are sent to a few at once: they come in turns
-        many.read(2)
-        more = Clients(port, query, min(followers - len(many.sockets), 200))
-        many.sockets.update(more.sockets)
-        for fd in more.sockets:
-            many.epoll.register(fd, select.EPOLLIN)
-    many.read(4)
-    print("%d followers: %d kB resident, %.1f kB each" % (followers, memory_kb(), (memory_kb() - before) / followers))
-    load(many, "10 small commits a second", 0.1, 5)
-    load(many, "50 commits of 4 kB a second", 0.02, 2000)
-finally:
-    daemon.terminate()
-    daemon.wait(30)
-    shutil.rmtree(T)
+    db.close()
+    s.close()
+    return times
+
+
+def bytes_of_a_commit(primary, secs):
+    """Bytes to each follower for a transaction of bench/load.c, asked of ten of them."""
+    with Clients(primary.port, 10, os.path.getsize(primary.followed), primary.target()) as some:
+        before = some.ask()["bytes"]
+        got = tool("load", primary.followed, "-secs", secs, "-rate", 20)
+        time.sleep(0.3)
+        return (some.ask()["bytes"] - before) / 10 / pairs(got)["tx"]
+
+
+def part_memory(primary, n, quick):
+    head("%d followers on one primary" % n)
+    ms = way_to_one(primary, 40 if quick else 200)
+    row("commit to bytes at a client, one follower, median / p99", "%.2f / %.2f ms" % (
+        quantile(ms, 0.5), quantile(ms, 0.99)), "", None, "", None)
+    bytes_of_a_commit(primary, 1)
+    before = primary.memory_kb()
+    rate = EGRESS_BYTES_S / n / bytes_of_a_commit(primary, 3)
+    begin = time.monotonic()
+    with Clients(primary.port, n, os.path.getsize(primary.followed), primary.target()) as c:
+        came = time.monotonic() - begin
+        time.sleep(2)
+        each = (primary.memory_kb() - before) / n
+        row("resident memory of each, connected and quiet", "%.1f KiB" % each, "", None, "<= 64 KiB", each <= 64)
+        row("time until all have the content and follow", "%.1f s" % came, "", None, "", None)
+        secs = 5 if quick else 20
+        one, cpu, begin = c.ask(), primary.cpu_s(), time.monotonic()
+        tool("load", primary.followed, "-secs", secs, "-rate", max(1, round(rate)))
+        took, cpu, two = time.monotonic() - begin, primary.cpu_s() - cpu, c.ask()
+        row("sent to all, %d commits a second for %d s" % (round(rate), secs), "%.1f MB/s" % (
+            (two["bytes"] - one["bytes"]) / 1e6 / took), "", None, "", None)
+        row("processor time of walbrook for that", "%.1f %%" % (100 * cpu / took), "", None, "", None)
+        row("processor time of the %d clients, one process" % n, "%.1f %%" % (
+            100 * (two["cpu_secs"] - one["cpu_secs"]) / took), "", None, "", None)
+        each = (primary.memory_kb() - before) / n
+        row("resident memory of each after that (all: %.1f MiB)" % (primary.memory_kb() / 1024), "%.1f KiB" % each, "", None,
+            "<= 64 KiB", each <= 64)
+    return max(1, round(rate)), (two["bytes"] - one["bytes"]) / n / (secs * max(1, round(rate)))
+
+
+def one_run(primary, crowd, rate, secs):
+    """Throttled, then at full speed, beside the crowd: what the application got, and what went out."""
+    with crowd as c:
+        time.sleep(0.5)
+        throttled = pairs(tool("load", primary.followed, "-secs", secs, "-rate", rate))
+        beside = App(primary.followed, "-secs", secs + 1, "-rate", rate)
+        time.sleep(0.5)
+        one, cpu = c.ask(), primary.cpu_s()
+        full = pairs(tool("load", primary.busy, "-secs", secs))
+        two, cpu = c.ask(), primary.cpu_s() - cpu
+        beside.end()
+        return {"kept": throttled["tps"], "median_us": throttled["median_us"], "tps": full["tps"],
+                "egress": (two["bytes"] - one["bytes"]) / full["secs"], "cpu": cpu / full["secs"],
+                "clients": (two["cpu_secs"] - one["cpu_secs"]) / full["secs"]}
+
+
+def part_application(primary, n, quick, rate, each_bytes):
+    rounds, secs = (3, 1) if quick else (15, 2)
+    crowds = {"alone": Nobody, "least": lambda: Sender(n, round(each_bytes), rate),
+              "ours": lambda: Clients(primary.port, n, os.path.getsize(primary.followed), primary.target())}
+    names, got = list(crowds), {k: [] for k in crowds}
+    for i in range(rounds):
+        for name in (names[i % 3:] + names[:i % 3])[::(1, -1)[i // 3 % 2]]:
+            got[name].append(one_run(primary, crowds[name](), rate, secs))
+            time.sleep(0.5)
+    of = {k: {key: [x[key] for x in v] for key in v[0]} for k, v in got.items()}
+    mean = {k: {key: statistics.fmean(v) for key, v in x.items()} for k, x in of.items()}
+    for title, key, unit in (("throttled: transactions a second", "kept", "%.1f/s"),
+                             ("full speed: transactions a second", "tps", "%.0f/s")):
+        head("the application of the primary with %d followers, %s (%d rounds of %d s)" % (n, title, rounds, secs))
+        for ours, other, target in (("ours", "least", ">= 0.97"), ("ours", "alone", ""), ("least", "alone", "")):
+            triple = ratio_interval(of[ours][key], of[other][key])
+            row({"ours": "followers", "least": "bare sockets, same bytes"}[ours] + " / "
+                + {"least": "bare sockets, same bytes", "alone": "nobody"}[other], unit % mean[ours][key],
+                unit % mean[other][key], triple, target, triple[0] >= 0.97 if target else None)
+        if key == "kept":
+            row("  median transaction, followers / bare sockets", "%.0f us" % mean["ours"]["median_us"], "%.0f us" % mean[
+                "least"]["median_us"], ratio_interval(of["ours"]["median_us"], of["least"]["median_us"]), "", None)
+    row("  sent meanwhile", "%.1f MB/s" % (mean["ours"]["egress"] / 1e6), "%.1f MB/s" % (mean["least"]["egress"] / 1e6),
+        None, "", None)
+    row("  processor time of the clients", "%.1f %%" % (100 * mean["ours"]["clients"]), "%.1f %%" % (
+        100 * mean["least"]["clients"]), None, "", None)
+    row("  processor time of walbrook (with nobody: %.1f %%)" % (100 * mean["alone"]["cpu"]), "%.1f %%" % (
+        100 * mean["ours"]["cpu"]), "%.1f %%" % (100 * mean["least"]["cpu"]), None, "", None)
+
+
+def main(argv):
+    quick = "quick" in argv
+    numbers = [int(a) for a in argv if a.isdigit()]
+    n = numbers[0] if numbers else 1000
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+    root = tempfile.mkdtemp(prefix="bench-followers-", dir=BUILD)
+    try:
+        with Primary(root) as primary:
+            rate, each_bytes = part_memory(primary, n, quick)
+            part_application(primary, n, quick, rate, each_bytes)
+    except (Broken, OSError, ValueError, KeyError, subprocess.SubprocessError) as e:
+        print("BROKEN: followers: %s" % e)
+        return 1
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,55 +1,40 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""bench/live.py [quick|full]: a primary and one follower over loopback.
+"""bench/live.py [quick|full] [PART...]: a primary and one follower over loopback (`bench/run.sh live` runs it).
 
-   1. Commits on the primary, 7 and 1,000 a second; a reader on the follower (its own connection, polling) sees each:
-      median and 99th percentile of the time in between, beside the time of one fsync on this disk.
-   2. The first copy of a file, beside the same bytes through a socket of Python's (sendfile, write, fsync), both to the
-      same disk, in turns.
-   3. Point queries on the follower, with and without transactions that come.
+  visible   From the return of a commit on the primary to a reader of the follower's file that sees it, at 7 and 1,000
+            commits a second; beside it the time of one fsync on this disk (bench/visible.c).
+  readers   Point queries on the follower's file (bench/reads.c) while 100 transactions a second come, and while none do.
+            SQLite drops the page cache of a connection after each commit of somebody else, whoever that is. So the
+            reference is the same reader beside an ordinary SQLite application that commits the same transactions at the
+            same rate to an ordinary database, and the same without that application. The four take turns.
+  copy      The first copy of a database, from the start of `walbrook follow` to the name of the file (which it takes when it
+            is synced), against `nc` and `dd conv=fsync` of the same file to the same disk, in turns.
 
-Uses $BUILD/walbrook (BUILD is `build`)."""
-import os, random, shutil, signal, socket, sqlite3, subprocess, sys, tempfile, threading, time
+Uses $BUILD (`build` unless set). Prints the rows of bench/bench.py; exits 1 only when something breaks."""
 
-BUILD = os.environ.get("BUILD", "build")
-WALBROOK = os.path.abspath(os.path.join(BUILD, "walbrook"))
-QUICK = sys.argv[1:2] == ["quick"]
+import os
+import shutil
+import signal
+import socket
+import sqlite3
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+from bench import BUILD, WALBROOK, Broken, bootstrap, head, pairs, quantile, ratio_interval, row, tool
+
+SCHEMA = "CREATE TABLE t(id INTEGER PRIMARY KEY, a, b)"  # what bench/load.c and bench/visible.c write to
+READ_RATE = 100
 
 
-def port():
+def free_port():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return s.getsockname()[1]
-
-
-class Pair:
-    """A primary and, when asked for, its follower."""
-
-    def __init__(self, root):
-        self.root, self.app, self.copy = root, root + "/app.db", root + "/copy.db"
-        self.port, self.processes = port(), []
-
-    def start(self, *words):
-        log = open(self.root + "/log", "a")
-        p = subprocess.Popen([WALBROOK, *words], stdout=log, stderr=log, stdin=subprocess.DEVNULL)
-        self.processes.append(p)
-        return p
-
-    def primary(self):
-        conf = self.root + "/p.yml"
-        with open(conf, "w") as f:
-            f.write(f"addr: 127.0.0.1:{self.port}\nsocket: {self.root}/p.sock\ndbs:\n  - path: {self.app}\n")
-        self.start("replicate", "-config", conf)
-        until(lambda: connects(self.port))
-
-    def follower(self):
-        return self.start("follow", "-socket", self.root + "/f.sock", f"http://127.0.0.1:{self.port}{self.app}", self.copy)
-
-    def end(self):
-        for p in self.processes:
-            p.send_signal(signal.SIGTERM)
-        for p in self.processes:
-            p.wait()
 
 
 def connects(number):
@@ -64,18 +49,83 @@ def until(fn, limit_s=120):
     end = time.monotonic() + limit_s
     while not fn():
         if time.monotonic() > end:
-            raise SystemExit("bench live: waited in vain")
+            raise Broken("waited in vain")
         time.sleep(0.002)
 
 
-def percentile(values, part):
-    return sorted(values)[min(len(values) - 1, int(len(values) * part))]
+def make_db(path, mib):
+    db = sqlite3.connect(path, isolation_level=None)
+    db.executescript("PRAGMA journal_mode=wal; PRAGMA synchronous=OFF; " + SCHEMA)
+    db.execute("WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM c WHERE i<?) "
+               "INSERT INTO t SELECT i, i, randomblob(900) FROM c", (max(1000, mib * 1060),))
+    db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    db.close()
 
 
-def fsync_ms(root):
+class Pair:
+    """A primary with one database, and its follower when that is asked for."""
+
+    def __init__(self, root, mib):
+        self.root, self.app, self.copy = root, root + "/app.db", root + "/copy.db"
+        self.port, self.processes = free_port(), []
+        os.mkdir(root)
+        make_db(self.app, mib)
+
+    def start(self, *words):
+        log = open(self.root + "/log", "a")
+        p = subprocess.Popen([WALBROOK, *words], stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        log.close()
+        self.processes.append(p)
+        return p
+
+    def __enter__(self):
+        conf = self.root + "/walbrook.yml"
+        with open(conf, "w") as f:
+            f.write("addr: 127.0.0.1:%d\nsocket: %s/p.sock\ndbs:\n  - path: %s\n" % (self.port, self.root, self.app))
+        self.start("replicate", "-config", conf)
+        until(lambda: connects(self.port))
+        return self
+
+    def follow(self):
+        return self.start("follow", "-socket", self.root + "/f.sock", "http://127.0.0.1:%d%s" % (self.port, self.app),
+                          self.copy)
+
+    def has_copy(self):
+        for p in self.processes:
+            if p.poll() is not None:
+                raise Broken("walbrook ended with %d: %s" % (p.returncode, open(self.root + "/log").read()[-600:]))
+        return os.path.exists(self.copy)
+
+    def end(self, process):
+        process.send_signal(signal.SIGTERM)
+        if process.wait(60) != 0:
+            raise Broken("walbrook ended with %d: %s" % (process.returncode, open(self.root + "/log").read()[-600:]))
+        self.processes.remove(process)
+
+    def forget_copy(self):
+        for name in os.listdir(self.root):
+            if name.startswith(("copy.db", ".copy.db")):
+                path = os.path.join(self.root, name)
+                shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
+
+    def __exit__(self, *_):
+        for p in self.processes:
+            p.send_signal(signal.SIGTERM)
+        for p in self.processes:
+            try:
+                p.wait(60)
+            except subprocess.TimeoutExpired:
+                p.kill()
+                p.wait()
+
+
+# ---- from a commit to a reader ----
+
+
+def fsync_ms(root, n):
     times = []
     with open(root + "/sync", "wb") as f:
-        for _ in range(50):
+        for _ in range(n):
             f.write(b"x" * 4096)
             f.flush()
             t = time.perf_counter()
@@ -84,57 +134,109 @@ def fsync_ms(root):
     return times
 
 
-def latency(pair, rate, seconds):
-    """Times from the return of each commit to the moment when a reader of the copy sees it, in ms."""
-    seen, committed, n = {}, {}, int(rate * seconds)
-    first = sqlite3.connect(pair.copy).execute("SELECT max(id) FROM t").fetchone()[0]
-
-    def read():
-        c = sqlite3.connect(pair.copy, isolation_level=None)
-        last = first
-        end = time.monotonic() + seconds + 30
-        while last < first + n and time.monotonic() < end:
-            try:
-                now = c.execute("SELECT max(id) FROM t").fetchone()[0]
-            except sqlite3.OperationalError:
-                continue
-            at = time.perf_counter()
-            for i in range(last + 1, now + 1):
-                seen[i] = at
-            last = now
-            time.sleep(0.0001)
-
-    reader = threading.Thread(target=read)
-    reader.start()
-    db = sqlite3.connect(pair.app, isolation_level=None)
-    db.execute("PRAGMA synchronous=NORMAL")
-    start = time.perf_counter()
-    for i in range(n):
-        left = start + i / rate - time.perf_counter()
-        if left > 0:
-            time.sleep(left)
-        k = db.execute("INSERT INTO t(b) VALUES(randomblob(200))").lastrowid
-        committed[k] = time.perf_counter()
-    reader.join()
-    if len(seen) < n:
-        raise SystemExit(f"bench live: only {len(seen)} of {n} commits were seen")
-    return [max(0.0, (seen[k] - committed[k]) * 1000) for k in committed]
+def part_visible(root, quick):
+    with Pair(root + "/visible", 1) as pair:
+        pair.follow()
+        until(pair.has_copy)
+        time.sleep(0.5)
+        for rate, secs in ((7, 5 if quick else 60), (1000, 3 if quick else 20)):
+            head("commit on the primary to a reader on the follower, %d a second (%d s); reference: one fsync"
+                 % (rate, secs))
+            sync = fsync_ms(root, 100 if quick else 500)
+            ms = [pairs(x)["us"] / 1000 for x in tool("visible", pair.app, pair.copy, "-rate", rate, "-secs",
+                                                      secs).splitlines()]
+            sync += fsync_ms(root, 100 if quick else 500)
+            median, p99, both = quantile(ms, 0.5), quantile(ms, 0.99), quantile(sync, 0.99)
+            row("median", "%.2f ms" % median, "%.2f ms" % quantile(sync, 0.5), bootstrap(ms, sync, 0.5, 200), "<= 2 ms",
+                median <= 2)
+            row("p99", "%.2f ms" % p99, "%.2f ms" % both, bootstrap(ms, sync, 0.99, 200),
+                "<= %.0f ms" % max(10, 2 * both), p99 <= max(10, 2 * both))
+            row("longest of %d" % len(ms), "%.2f ms" % max(ms), "%.2f ms" % max(sync), None, "", None)
 
 
-def make_db(path, mib):
-    db = sqlite3.connect(path, isolation_level=None)
-    db.execute("PRAGMA journal_mode=wal")
-    db.execute("PRAGMA synchronous=OFF")
-    db.execute("CREATE TABLE t(id INTEGER PRIMARY KEY, b BLOB)")
-    db.execute("WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM c WHERE i<?) "
-               "INSERT INTO t SELECT i, randomblob(900) FROM c", (max(100, mib * 1024),))
-    db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    db.close()
+# ---- readers ----
 
 
-def plain_copy(source, target):
-    """The same bytes through a socket, then fsync: what nc and dd conv=fsync do. Seconds."""
-    a, b = tcp_pair()
+def reads(db, secs, writer=None):
+    """One run of the reader, beside transactions in the database `writer`."""
+    app = None
+    if writer:
+        app = subprocess.Popen([os.path.join(BUILD, "bench/load"), writer, "-secs", str(secs + 0.6), "-rate", str(READ_RATE)],
+                               stdout=subprocess.PIPE, text=True)
+        time.sleep(0.3)
+    got = pairs(tool("reads", db, "-secs", secs))
+    if app and (app.wait(60) != 0 or pairs(app.stdout.read())["tps"] < 0.9 * READ_RATE):
+        raise Broken("the application did not write at its rate")
+    return got
+
+
+def part_readers(root, quick):
+    rounds, secs = (5, 1) if quick else (24, 2)
+    plain = root + "/plain.db"
+    make_db(plain, 1)
+    keep = sqlite3.connect(plain)  # the plain database has a process that stays, as the copy has its follower
+    keep.execute("SELECT 1 FROM t").fetchone()
+    got = {"still": [], "busy": [], "plain still": [], "plain busy": []}
+    with Pair(root + "/readers", 1) as pair:
+        pair.follow()
+        until(pair.has_copy)
+        time.sleep(0.5)
+        runs = {"still": (pair.copy, None), "busy": (pair.copy, pair.app), "plain still": (plain, None),
+                "plain busy": (plain, plain)}
+        names = list(runs)
+        for i in range(rounds):
+            for name in (names[i % 4:] + names[:i % 4])[::(1, -1)[i // 4 % 2]]:
+                got[name].append(reads(runs[name][0], secs, runs[name][1]))
+                time.sleep(0.1)
+    keep.close()
+    qps = {k: [x["qps"] for x in v] for k, v in got.items()}
+    mean = {k: "%.0f/s" % statistics.fmean(v) for k, v in qps.items()}
+    head("point queries beside %d transactions a second, against the same without (%d rounds of %d s each)"
+         % (READ_RATE, rounds, secs))
+    triple = ratio_interval(qps["busy"], qps["still"])
+    row("reader on the follower, applying / at rest", mean["busy"], mean["still"], triple, ">= 0.95", triple[0] >= 0.95)
+    row("reader beside plain SQLite, writing / at rest", mean["plain busy"], mean["plain still"],
+        ratio_interval(qps["plain busy"], qps["plain still"]), "", None)
+    row("reader on an applying follower / beside plain SQLite", mean["busy"], mean["plain busy"],
+        ratio_interval(qps["busy"], qps["plain busy"]), "", None)
+    row("reader on a resting follower / beside plain SQLite", mean["still"], mean["plain still"],
+        ratio_interval(qps["still"], qps["plain still"]), "", None)
+    misses = [statistics.fmean([x["misses"] / x["secs"] for x in got[k]]) for k in ("busy", "plain busy")]
+    row("pages read from the file again, a second", "%.0f" % misses[0], "%.0f" % misses[1], None, "", None)
+    cpu = [statistics.fmean([1e6 * x["cpu_secs"] / x["queries"] for x in got[k]]) for k in ("busy", "plain busy")]
+    row("processor time of a query, reader's own", "%.2f us" % cpu[0], "%.2f us" % cpu[1], ratio_interval(
+        *[[x["cpu_secs"] / x["queries"] for x in got[k]] for k in ("busy", "plain busy")]), "", None)
+
+
+# ---- the first copy ----
+
+
+def listens(port):
+    """Somebody listens there; asked without a connection, of which `nc -l` takes only one."""
+    with open("/proc/net/tcp") as f:
+        return any(" 0100007F:%04X " % port in x and x.split()[3] == "0A" for x in f)
+
+
+def nc_copy(source, target):
+    port = free_port()
+    sink = subprocess.Popen(["/bin/sh", "-c", 'nc -l 127.0.0.1 "$1" | dd of="$2" bs=1M iflag=fullblock conv=fsync status=none',
+                             "sh", str(port), target])
+    until(lambda: listens(port))
+    t = time.perf_counter()
+    with open(source, "rb") as f:
+        subprocess.run(["nc", "-N", "127.0.0.1", str(port)], stdin=f, stdout=subprocess.DEVNULL, check=True)
+    if sink.wait(120) != 0:
+        raise Broken("nc | dd ended with %d" % sink.returncode)
+    return time.perf_counter() - t
+
+
+def socket_copy(source, target):
+    """The same bytes through a socket of this process, then fsync: where there is no nc that ends by itself (-N)."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        s.listen(1)
+        a = socket.create_connection(s.getsockname())
+        b, _ = s.accept()
 
     def send():
         with open(source, "rb") as f:
@@ -146,105 +248,76 @@ def plain_copy(source, target):
     sender.start()
     buf = bytearray(1 << 18)
     with open(target, "wb", buffering=0) as f:
-        while True:
-            n = b.recv_into(buf)
-            if n == 0:
-                break
+        while n := b.recv_into(buf):
             f.write(memoryview(buf)[:n])
         os.fsync(f.fileno())
     sender.join()
+    b.close()
     return time.perf_counter() - t
 
 
-def tcp_pair():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        s.listen(1)
-        a = socket.create_connection(s.getsockname())
-        b, _ = s.accept()
-        return a, b
+def has_nc():
+    return b"-N" in subprocess.run("nc -h 2>&1 || :", shell=True, stdout=subprocess.PIPE).stdout
 
 
-def first_copy(root, mib, rounds):
+def part_copy(root, quick):
+    mib, rounds = (96, 3) if quick else (960, 6)
     ours, theirs = [], []
-    pair = Pair(root)
-    make_db(pair.app, mib)
-    pair.primary()
-    for _ in range(rounds):
-        theirs.append(plain_copy(pair.app, root + "/plain"))
-        os.unlink(root + "/plain")
-        t = time.perf_counter()
-        f = pair.follower()
-        until(lambda: os.path.exists(pair.copy))
-        ours.append(time.perf_counter() - t)
-        f.send_signal(signal.SIGTERM)
-        f.wait()
-        pair.processes.remove(f)
-        for name in os.listdir(root):
-            if name.startswith(("copy.db", ".copy.db")):
-                path = os.path.join(root, name)
-                shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
-    size = os.path.getsize(pair.app)
-    pair.end()
-    return size, ours, theirs
+    reference = nc_copy if has_nc() else socket_copy
+    with Pair(root + "/copy", mib) as pair:
+        size, plain = os.path.getsize(pair.app), root + "/plain"
+
+        def of_ours():
+            t = time.perf_counter()
+            process = pair.follow()
+            until(pair.has_copy)
+            took = time.perf_counter() - t
+            if os.path.getsize(pair.copy) != size:
+                raise Broken("the copy has %d bytes" % os.path.getsize(pair.copy))
+            pair.end(process)
+            pair.forget_copy()
+            return took
+
+        def of_theirs():
+            took = reference(pair.app, plain)
+            if os.path.getsize(plain) != size:
+                raise Broken("the reference's copy has %d bytes" % os.path.getsize(plain))
+            os.unlink(plain)
+            return took
+
+        for i in range(rounds + 1):
+            for us in ((True, False), (False, True))[i % 2]:
+                os.sync()
+                took = of_ours() if us else of_theirs()
+                if i > 0:  # the first round warms the page cache
+                    (ours if us else theirs).append(took)
+    head("first copy of %.0f MB over loopback, against %s (%d rounds)"
+         % (size / 1e6, "nc | dd conv=fsync" if reference == nc_copy else "a socket and fsync: there is no nc -N", rounds))
+    triple = ratio_interval(theirs, ours)
+    row("speed", "%.0f MB/s" % (size / 1e6 / statistics.fmean(ours)), "%.0f MB/s" % (size / 1e6 / statistics.fmean(theirs)),
+        triple, ">= 0.80", triple[0] >= 0.8)
+    row("time", "%.2f s" % statistics.fmean(ours), "%.2f s" % statistics.fmean(theirs), None, "", None)
 
 
-def queries(pair, seconds, writes):
-    db = sqlite3.connect(pair.app, isolation_level=None)
-    db.execute("PRAGMA synchronous=NORMAL")
-    stop = threading.Event()
-
-    def write():
-        while not stop.is_set():
-            db2 = sqlite3.connect(pair.app, isolation_level=None)
-            db2.execute("PRAGMA synchronous=NORMAL")
-            while not stop.is_set():
-                db2.execute("INSERT INTO t(b) VALUES(randomblob(200))")
-                time.sleep(0.01)
-
-    if writes:
-        threading.Thread(target=write, daemon=True).start()
-    script = ("import sqlite3,sys,time,random\nc=sqlite3.connect(sys.argv[1],isolation_level=None)\nn=0\n"
-              "end=time.monotonic()+float(sys.argv[2])\n"
-              "while time.monotonic()<end:\n"
-              " for _ in range(50): c.execute('SELECT b FROM t WHERE id=?',(random.randrange(1,1000),)).fetchone()\n"
-              " n+=50\nprint(n)")
-    out = subprocess.run([sys.executable, "-c", script, pair.copy, str(seconds)], capture_output=True, text=True)
-    stop.set()
-    return int(out.stdout) / seconds
-
-
-def main():
-    root = tempfile.mkdtemp(prefix="walbrook-bench-live.")
+def main(argv):
+    order = ["visible", "readers", "copy"]
+    wanted = [a for a in argv if a not in ("quick", "full")]
+    unknown = [a for a in wanted if a not in order]
+    if unknown:
+        print("no such part: %s; there are: %s" % (" ".join(unknown), " ".join(order)), file=sys.stderr)
+        return 2
+    root, broken = tempfile.mkdtemp(prefix="bench-live-", dir=BUILD), 0
     try:
-        pair = Pair(root + "/a")
-        os.mkdir(pair.root)
-        make_db(pair.app, 1)
-        pair.primary()
-        pair.follower()
-        until(lambda: os.path.exists(pair.copy))
-        time.sleep(0.5)
-        sync = fsync_ms(root)
-        print(f"one fsync here: median {percentile(sync, .5):.2f} ms, p99 {percentile(sync, .99):.2f} ms")
-        for rate, seconds in ((7, 5 if QUICK else 30), (1000, 3 if QUICK else 20)):
-            ms = latency(pair, rate, seconds)
-            print(f"commit to visible on the follower, {rate}/s: median {percentile(ms, .5):.2f} ms, "
-                  f"p99 {percentile(ms, .99):.2f} ms, of {len(ms)} (targets 2 ms, 10 ms or two fsyncs)")
-        still, busy = [], []
-        for _ in range(3 if QUICK else 10):
-            still.append(queries(pair, 0.7, False))
-            busy.append(queries(pair, 0.7, True))
-        print(f"point queries on the follower: {percentile(still, .5):.0f}/s at rest, {percentile(busy, .5):.0f}/s while "
-              f"100 transactions a second come: {100 * percentile(busy, .5) / percentile(still, .5):.0f} % (target 95 %)")
-        pair.end()
-        os.mkdir(root + "/b")
-        size, ours, theirs = first_copy(root + "/b", 100 if QUICK else 1024, 3)
-        a, b = min(ours), min(theirs)
-        print(f"first copy of {size / 1e6:.0f} MB: {size / 1e6 / a:.0f} MB/s; socket and fsync {size / 1e6 / b:.0f} MB/s: "
-              f"{100 * b / a:.0f} % (target 80 %)")
+        for part in wanted or order:
+            try:
+                globals()["part_" + part](root, "quick" in argv)
+            except (Broken, OSError, ValueError, KeyError, subprocess.SubprocessError) as e:
+                broken += 1
+                print("BROKEN: live %s: %s" % (part, e))
     finally:
         shutil.rmtree(root, ignore_errors=True)
+    return 1 if broken else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))
