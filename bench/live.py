@@ -157,13 +157,18 @@ def part_visible(root, quick):
 # ---- readers ----
 
 
+def cpu_s(pid):
+    base = "/proc/%d/task" % pid
+    return sum(int(open("%s/%s/schedstat" % (base, t)).read().split()[0]) for t in os.listdir(base)) / 1e9
+
+
 def reads(db, secs, writer=None):
     """One run of the reader, beside transactions in the database `writer`."""
     app = None
     if writer:
-        app = subprocess.Popen([os.path.join(BUILD, "bench/load"), writer, "-secs", str(secs + 0.6), "-rate", str(READ_RATE)],
+        app = subprocess.Popen([os.path.join(BUILD, "bench/load"), writer, "-secs", str(secs + 0.4), "-rate", str(READ_RATE)],
                                stdout=subprocess.PIPE, text=True)
-        time.sleep(0.3)
+        time.sleep(0.2)
     got = pairs(tool("reads", db, "-secs", secs))
     if app and (app.wait(60) != 0 or pairs(app.stdout.read())["tps"] < 0.9 * READ_RATE):
         raise Broken("the application did not write at its rate")
@@ -171,14 +176,14 @@ def reads(db, secs, writer=None):
 
 
 def part_readers(root, quick):
-    rounds, secs = (5, 1) if quick else (24, 2)
+    rounds, secs = (6, 0.5) if quick else (48, 0.5)
     plain = root + "/plain.db"
     make_db(plain, 1)
     keep = sqlite3.connect(plain)  # the plain database has a process that stays, as the copy has its follower
     keep.execute("SELECT 1 FROM t").fetchone()
     got = {"still": [], "busy": [], "plain still": [], "plain busy": []}
     with Pair(root + "/readers", 1) as pair:
-        pair.follow()
+        follower, follower_s = pair.follow(), 0
         until(pair.has_copy)
         time.sleep(0.5)
         runs = {"still": (pair.copy, None), "busy": (pair.copy, pair.app), "plain still": (plain, None),
@@ -186,12 +191,14 @@ def part_readers(root, quick):
         names = list(runs)
         for i in range(rounds):
             for name in (names[i % 4:] + names[:i % 4])[::(1, -1)[i // 4 % 2]]:
+                before = cpu_s(follower.pid)
                 got[name].append(reads(runs[name][0], secs, runs[name][1]))
+                follower_s += cpu_s(follower.pid) - before if name == "busy" else 0
                 time.sleep(0.1)
     keep.close()
     qps = {k: [x["qps"] for x in v] for k, v in got.items()}
     mean = {k: "%.0f/s" % statistics.fmean(v) for k, v in qps.items()}
-    head("point queries beside %d transactions a second, against the same without (%d rounds of %d s each)"
+    head("point queries beside %d transactions a second, against the same without (%d rounds of %.1f s each)"
          % (READ_RATE, rounds, secs))
     triple = ratio_interval(qps["busy"], qps["still"])
     row("reader on the follower, applying / at rest", mean["busy"], mean["still"], triple, ">= 0.95", triple[0] >= 0.95)
@@ -206,6 +213,10 @@ def part_readers(root, quick):
     cpu = [statistics.fmean([1e6 * x["cpu_secs"] / x["queries"] for x in got[k]]) for k in ("busy", "plain busy")]
     row("processor time of a query, reader's own", "%.2f us" % cpu[0], "%.2f us" % cpu[1], ratio_interval(
         *[[x["cpu_secs"] / x["queries"] for x in got[k]] for k in ("busy", "plain busy")]), "", None)
+    row("longest pause of the reader (16 queries)", *["%.1f ms" % (max(x["slowest_us"] for x in got[k]) / 1000) for k in (
+        "busy", "plain busy")], None, "", None)
+    row("processor time of the follower, for a transaction", "%.0f us" % (
+        1e6 * follower_s / (rounds * READ_RATE * (secs + 0.4))), "", None, "", None)
 
 
 # ---- the first copy ----
