@@ -8,7 +8,7 @@
 #   make                install what is missing, build build/walbrook (CC=clang, SQLITE=DIR, WERROR=1)
 #   make demo           the main job end to end, for a person to read
 #   make test           all tests (TORTURE_SECS=20, TESTS="test/e2e/10-byhand.t")
-#   make bench          benchmarks against the named references (BENCH=quick: two minutes)
+#   make bench          benchmarks against the named references (BENCH=quick: some minutes)
 #   make torture        real writers, kill -9, restores (SECS=60, SEED=n)
 #   make torture-live   a primary, followers, their readers; kill -9, cuts (SECS=60, SEED=n)
 #   make asan ubsan tsan          tests under a sanitizer         make clang    build with clang, -Werror

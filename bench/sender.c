@@ -51,6 +51,10 @@ int main(int argc, char **argv)
 	if (!fds || !what)
 		die("memory");
 	for (int i = 0; i < n; i++) {
+		struct pollfd p[2] = { { .fd = from, .events = POLLIN },
+				       { .fd = STDIN_FILENO, .events = POLLIN } };
+		if (poll(p, 2, -1) < 0 || p[1].revents)
+			return 1;
 		if ((fds[i] = accept(from, NULL, NULL)) < 0)
 			die("accept");
 	}
