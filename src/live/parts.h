@@ -15,6 +15,7 @@ enum {
 	LIVE_COPIES_MAX = 4,	/* at once, for all databases */
 	LIVE_WAITING_MAX = 256, /* for their turn */
 	LIVE_PIECE_BYTES = 1 << 20,
+	LIVE_BEAT_US = 1000000,
 };
 
 struct follower;
@@ -113,7 +114,7 @@ struct follower {
 	int64_t moved_us; /* monotonic: when it last took something, or its end was decided */
 };
 
-/* server.c */
+/* follower.c */
 /* Closes it, with a sentence if it understands one and is at the end of a record. */
 void follower_end(struct follower *f, const char *why);
 /* Everything before `at` is there: segments come next. */
@@ -123,8 +124,14 @@ static inline void follower_wake(struct follower *f)
 	if (f->conn)
 		httpd_wake(f->conn);
 }
-void live_let_go(
-	struct live_db *d); /* frees an orphan that nobody needs any more; the last thing to be called */
+void follower_settle(struct follower *f);		/* finds where it begins, or what it has to wait for */
+void follower_beat(struct follower *f, int64_t now_us); /* once a second */
+
+/* server.c */
+extern const char live_stalled[];	 /* why there are no streams while live_now.stalled */
+void live_let_go(struct live_db *d);	 /* frees an orphan that nobody needs; the last thing to be called */
+void live_count_anew(struct live_db *d); /* d->current, from the list */
+void live_lineage_wanted(struct live_db *d); /* d->lineage or d->lineage_error will be there */
 void live_submit(struct live_db *d, struct task *t);
 const struct spool_segment *live_find(const struct live_db *d, const struct generation *g, struct position at);
 
@@ -138,7 +145,7 @@ void segments_drop(struct live_db *d); /* nobody is there to be sent anything */
  * f->proven, and in any case f->has_sum is false, when proof_done is called. */
 int proof_begin(struct follower *f, const struct spool_segment *s); /* -1: no memory */
 void proof_leave(struct follower *f);
-void proof_done(struct follower *f); /* server.c */
+void proof_done(struct follower *f); /* follower.c */
 
 /* copy.c */
 int copy_begin(struct follower *f); /* -1: no memory */
