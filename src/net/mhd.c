@@ -6,8 +6,9 @@
 #include "net/mhd.h"
 
 #include <dlfcn.h>
-#include <stdbool.h>
 #include <stdint.h>
+
+#include "base/library.h"
 
 #define LIBRARY "libmicrohttpd.so.12"
 
@@ -15,25 +16,23 @@ struct mhd mhd;
 
 int mhd_load(struct err *e)
 {
-	if (mhd.handle)
-		return 0;
-	void *handle = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
-	if (!handle) {
-		err_set(e, ERR_FAIL, "the HTTP server needs %s, which cannot be loaded: %s", LIBRARY,
-			dlerror());
-		return err_hint(e, "On Debian and Ubuntu: apt install libmicrohttpd12");
-	}
-	bool all = true;
-#define X(name) all = (mhd.name = (__typeof__(mhd.name))(uintptr_t)dlsym(handle, #name)) != NULL && all;
-	MHD_FUNCTIONS(X)
+	static const struct library_function functions[] = {
+#define X(name) { #name, offsetof(struct mhd, name) },
+		MHD_FUNCTIONS(X)
 #undef X
-	if (!all) {
-		dlclose(handle);
-		return err_set(e, ERR_FAIL, "%s is not the library that the HTTP server needs", LIBRARY);
-	}
+	};
+	static const struct library library = { .file = LIBRARY,
+						.title = LIBRARY,
+						.user = "the HTTP server",
+						.package = "libmicrohttpd12 or libmicrohttpd12t64" };
+	if (mhd.loaded)
+		return 0;
+	if (library_load(&library, functions, sizeof functions / sizeof *functions, &mhd, e) < 0)
+		return -1;
 	/* Found in what the library itself is linked with. */
+	void *again = dlopen(LIBRARY, RTLD_NOW | RTLD_NOLOAD);
 	mhd.verify_peers =
-		(__typeof__(mhd.verify_peers))(uintptr_t)dlsym(handle, "gnutls_certificate_verify_peers2");
-	mhd.handle = handle;
+		(__typeof__(mhd.verify_peers))(uintptr_t)dlsym(again, "gnutls_certificate_verify_peers2");
+	mhd.loaded = true;
 	return 0;
 }

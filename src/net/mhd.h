@@ -6,6 +6,7 @@
 #define WB_NET_MHD_H
 
 #include <microhttpd.h>
+#include <stdbool.h>
 
 #include "base/err.h"
 
@@ -28,7 +29,7 @@
 	X(MHD_resume_connection)
 
 struct mhd {
-	void *handle;
+	bool loaded;
 #define X(name) __typeof__(name) *name;
 	MHD_FUNCTIONS(X)
 #undef X

@@ -80,7 +80,7 @@ static void test_taken(void **state)
 	char address[32];
 	assert_int_equal(loop_new(&l, &e), 0);
 	if (open_at(l, "127.0.0.1:0", &one, &e) < 0) {
-		assert_non_null(strstr(e.text, "apt install")); /* not installed, and it says what to do */
+		assert_non_null(strstr(e.text, "Install it")); /* and it says what to do */
 		loop_free(l);
 		skip();
 	}
