@@ -296,6 +296,8 @@ void feed_spool_flush(struct feed *d)
 	}
 	while (last->next)
 		last = last->next;
+	d->top_of = last->generation;
+	d->top = last->at.index;
 	pthread_mutex_lock(&up->lock);
 	if (up->fresh_last)
 		up->fresh_last->next = d->pending;
@@ -339,7 +341,6 @@ void feed_spool_end(struct feed *d, struct position end)
 	}
 	*d->pending_end = s;
 	d->pending_end = &s->next;
-	d->spooled_of = d->top_of = s->generation;
+	d->spooled_of = s->generation;
 	d->spooled = end;
-	d->top = end.index;
 }
