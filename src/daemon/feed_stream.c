@@ -623,13 +623,13 @@ static int request(struct feed *d, struct err *e)
 
 /* Content of a plain server is complete with everything that was captured when the copy of its file ended, and
  * one step before that is a mixture of states. What it has captured it sends without a pause; so a pause that
- * is long enough, not at once after the copy, is the end of it. A stall looks the same: while a pause may yet
- * come that is longer than a stall would be, a short one is none. */
+ * is long enough (but shorter than its second), not at once after the copy, is the end of it. A stall looks the
+ * same: while a pause may yet come that is longer than a stall would be, a short one is none. */
 static int64_t least_pause_us(int64_t since_us)
 {
 	static const struct {
 		int64_t until_us, pause_us;
-	} least[] = { { 30000000, 1000000 }, { 120000000, 250000 }, { 300000000, 50000 }, { 600000000, 5000 } };
+	} least[] = { { 20000000, 750000 }, { 60000000, 250000 }, { 120000000, 50000 }, { 300000000, 5000 } };
 	for (size_t i = 0; i < sizeof least / sizeof *least; i++)
 		if (since_us < least[i].until_us)
 			return least[i].pause_us;

@@ -22,7 +22,7 @@
  *
  * -fuzzy: nothing is damaged, but the snapshot is what a copy of the file is that was made while its
  * application went on: each page of any of the states. Nobody may see a state that never was, however the
- * stream stalls (for less than a second) and wherever it is cut. N runs.
+ * stream stalls (for less than 0.7 s) and wherever it is cut. N runs.
  *
  * -step: every Nth byte, -from: the first one; -bits: all eight bits in the heads of records; -say: what was
  * said. Nothing is synced to the disk. */
@@ -628,7 +628,7 @@ enum client_result client_turn(struct client *c, int64_t max_wait_us, struct err
 	c->at = to;
 	run.quiet_us = 0;
 	if (fuzzy && random_below(2))
-		c->stalls_us = random_below(950) * 1000;
+		c->stalls_us = random_below(700) * 1000;
 	int rc = c->sink(c->arg, piece, e);
 	look(c->arg);
 	return rc == 0 ? CLIENT_MORE : CLIENT_FAIL;
