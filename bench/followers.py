@@ -211,7 +211,7 @@ def bytes_of_a_commit(primary, secs):
     """Bytes to each follower for a transaction of bench/load.c, asked of ten of them."""
     with Clients(primary.port, 10, os.path.getsize(primary.followed), primary.target()) as some:
         before = some.ask()["bytes"]
-        got = tool("load", primary.followed, "-secs", secs, "-rate", 20)
+        got = tool("load", primary.followed, "-secs", secs, "-rate", 12)
         time.sleep(0.3)
         return (some.ask()["bytes"] - before) / 10 / pairs(got)["tx"]
 
@@ -259,6 +259,7 @@ def one_run(primary, crowd, rate, secs):
         two, cpu = c.ask(), sum(map(cpu_s, senders)) - cpu
         beside.end()
         return {"kept": throttled["tps"], "median_us": throttled["median_us"], "tps": full["tps"],
+                "core": full["cpu_secs"] / full["secs"], "tx_a_cpu_s": full["tx"] / full["cpu_secs"],
                 "egress": (two["bytes"] - one["bytes"]) / full["secs"], "cpu": cpu / full["secs"],
                 "clients": (two["cpu_secs"] - one["cpu_secs"]) / full["secs"]}
 
@@ -288,6 +289,10 @@ def part_application(primary, n, quick, rate, each_bytes):
         if key == "kept":
             row("  median transaction, followers / bare sockets", "%.0f us" % mean["ours"]["median_us"], "%.0f us" % mean[
                 "least"]["median_us"], ratio_interval(of["ours"]["median_us"], of["least"]["median_us"]), "", None)
+    row("  of a core the application got", "%.1f %%" % (100 * mean["ours"]["core"]), "%.1f %%" % (
+        100 * mean["least"]["core"]), ratio_interval(of["ours"]["core"], of["least"]["core"]), "", None)
+    row("  transactions for a second of its processor time", "%.0f" % mean["ours"]["tx_a_cpu_s"], "%.0f" % mean["least"][
+        "tx_a_cpu_s"], ratio_interval(of["ours"]["tx_a_cpu_s"], of["least"]["tx_a_cpu_s"]), "", None)
     row("  sent meanwhile", "%.1f MB/s" % (mean["ours"]["egress"] / 1e6), "%.1f MB/s" % (mean["least"]["egress"] / 1e6),
         None, "", None)
     row("  processor time of the clients", "%.1f %%" % (100 * mean["ours"]["clients"]), "%.1f %%" % (

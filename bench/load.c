@@ -6,7 +6,7 @@
  *   2. Transactions of R rows, one after another or TPS a second, for N seconds. A second thread looks at the
  * size of the WAL every 2 ms.
  *   3. One line: tx=, secs=, tps=, median_us=, p99_us=, longest_us= (BEGIN IMMEDIATE to the end of COMMIT),
- * wal_bytes=.
+ * wal_bytes=, cpu_secs= (of the thread that writes).
  *
  * -init only makes the database and one row, and leaves without closing, so that the row stays in the WAL.
  * Any error of SQLite ends it with 1; BUSY cannot come up within the 20 s timeout unless somebody misbehaves.
@@ -19,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -103,8 +104,17 @@ static int transaction(struct load *l)
 	return run(l->commit) == SQLITE_OK ? 0 : fail(l, "COMMIT");
 }
 
+static double thread_cpu_secs(void)
+{
+	struct rusage u;
+	getrusage(RUSAGE_THREAD, &u);
+	return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
+	       (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
+}
+
 static int write_all(struct load *l)
 {
+	double cpu_secs = thread_cpu_secs();
 	int64_t begin_us = mono_us(), end_us = begin_us + (int64_t)(l->secs * 1e6), next_us = begin_us;
 	for (int64_t now_us = begin_us; now_us < end_us; now_us = mono_us()) {
 		if (l->rate) {
@@ -120,11 +130,13 @@ static int write_all(struct load *l)
 		samples_add(&l->commit_us, mono_us() - now_us);
 	}
 	double secs = (double)(mono_us() - begin_us) / 1e6;
+	cpu_secs = thread_cpu_secs() - cpu_secs;
 	atomic_store(&l->over, true);
 	int64_t median_us = samples_at(&l->commit_us, 50), p99_us = samples_at(&l->commit_us, 99);
-	printf("tx=%zu secs=%.3f tps=%.1f median_us=%lld p99_us=%lld longest_us=%lld wal_bytes=%lld\n",
+	printf("tx=%zu secs=%.3f tps=%.1f median_us=%lld p99_us=%lld longest_us=%lld wal_bytes=%lld "
+	       "cpu_secs=%.4f\n",
 	       l->commit_us.n, secs, (double)l->commit_us.n / secs, (long long)median_us, (long long)p99_us,
-	       (long long)l->commit_us.max, (long long)l->wal_peak_bytes);
+	       (long long)l->commit_us.max, (long long)l->wal_peak_bytes, cpu_secs);
 	return 0;
 }
 
