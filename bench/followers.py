@@ -223,7 +223,7 @@ def part_memory(primary, n, quick):
         quantile(ms, 0.5), quantile(ms, 0.99)), "", None, "", None)
     bytes_of_a_commit(primary, 1)
     before = primary.memory_kb()
-    rate = EGRESS_BYTES_S / n / bytes_of_a_commit(primary, 3)
+    rate = max(1, int(EGRESS_BYTES_S / n / bytes_of_a_commit(primary, 3)))
     begin = time.monotonic()
     with Clients(primary.port, n, os.path.getsize(primary.followed), primary.target()) as c:
         came = time.monotonic() - begin
@@ -233,9 +233,9 @@ def part_memory(primary, n, quick):
         row("time until all have the content and follow", "%.1f s" % came, "", None, "", None)
         secs = 5 if quick else 20
         one, cpu, begin = c.ask(), cpu_s(primary.process.pid), time.monotonic()
-        tool("load", primary.followed, "-secs", secs, "-rate", max(1, round(rate)))
+        tool("load", primary.followed, "-secs", secs, "-rate", rate)
         took, cpu, two = time.monotonic() - begin, cpu_s(primary.process.pid) - cpu, c.ask()
-        row("sent to all, %d commits a second for %d s" % (round(rate), secs), "%.1f MB/s" % (
+        row("sent to all, %d commits a second for %d s" % (rate, secs), "%.1f MB/s" % (
             (two["bytes"] - one["bytes"]) / 1e6 / took), "", None, "", None)
         row("processor time of walbrook for that", "%.1f %%" % (100 * cpu / took), "", None, "", None)
         row("processor time of the %d clients, one process" % n, "%.1f %%" % (
@@ -243,7 +243,7 @@ def part_memory(primary, n, quick):
         each = (primary.memory_kb() - before) / n
         row("resident memory of each after that (all: %.1f MiB)" % (primary.memory_kb() / 1024), "%.1f KiB" % each, "", None,
             "<= 64 KiB", each <= 64)
-    return max(1, round(rate)), (two["bytes"] - one["bytes"]) / n / (secs * max(1, round(rate)))
+    return rate, (two["bytes"] - one["bytes"]) / n / (secs * rate)
 
 
 def one_run(primary, crowd, rate, secs):
