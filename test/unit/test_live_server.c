@@ -386,9 +386,13 @@ static const char *told(const struct httpd_conn *c)
 			break;
 		}
 		n += (size_t)snprintf(text + n, sizeof text - n, "%s%u", n ? " " : "", r.type);
+		const struct span payload = { c->got.p + at + RECORD_HEADER_BYTES, (size_t)r.size_bytes };
+		if (record_is_sealed(r.type) && !record_seal_good(c->got.p + at, payload))
+			fail_msg("the seal of a record of type %u is not good", r.type);
 		at += RECORD_HEADER_BYTES;
 		if (r.type == RECORD_END)
-			n += (size_t)snprintf(text + n, sizeof text - n, ":%.*s", (int)r.size_bytes,
+			n += (size_t)snprintf(text + n, sizeof text - n, ":%.*s",
+					      (int)(r.size_bytes - RECORD_SEAL_BYTES),
 					      (const char *)c->got.p + at);
 		at += (size_t)r.size_bytes;
 	}
@@ -689,7 +693,7 @@ static void heartbeats(void **state)
 	size_t had = c.got.len;
 	ahead_s += 2;
 	drain(&c, 5000);
-	assert_int_equal(c.got.len, had + RECORD_HEADER_BYTES + 8);
+	assert_int_equal(c.got.len, had + RECORD_HEADER_BYTES + 8 + RECORD_SEAL_BYTES);
 	struct record r;
 	assert_int_equal(record_parse((struct span){ c.got.p + had, c.got.len - had }, &r, &e), 0);
 	assert_int_equal(r.type, RECORD_HEARTBEAT);
