@@ -74,7 +74,11 @@ wal_db "$db"
 start on replicate "$db" "file://$T/on.r"
 wait_for 20 replica_has "$T/on.r" 'SELECT count(*) FROM t' 1
 hold_open "$db"
-add "$db" 10
+add "$db" 1
+# As long as it reads nothing is copied, however long the moments between the steps here: so the WAL goes on.
+printf '.output %s\nBEGIN; SELECT count(*) FROM t;\n' "$T/held" >&"$hold_fd"
+wait_for 20 [ -s "$T/held" ]
+add "$db" 9
 stop "$PID"
 add "$db" 10
 start on replicate "$db" "file://$T/on.r"
