@@ -67,7 +67,11 @@ def records(answer):
             return
         head = first + exactly(answer, 39)
         kind, flags, generation, index, offset, size = struct.unpack(">IIQQQQ", head)
-        yield kind, flags, generation, index, offset, exactly(answer, size), head[8:32]
+        payload = exactly(answer, size)
+        if kind not in (1, 2, 18, 19, 21, 22):
+            seal = xxhash.XXH64(payload, size - 8, xxhash.XXH64(head, 40, 0))
+            assert struct.pack(">Q", seal) == payload[-8:], "the seal of a record"
+        yield kind, flags, generation, index, offset, payload, head[8:32]
     raise SystemExit("no end after 60 s")
 
 
@@ -141,7 +145,7 @@ def follow(url, out, until=None, wants_sum=False):
             copy.take(record)
             kind, _, generation, index, offset, payload, _ = record
             if kind == 23:
-                print("END", payload.decode())
+                print("END", payload[:-8].decode())
             if kind == 22:
                 needed = (index, offset)
             if until and kind == 2 and copy.rows() >= until:
