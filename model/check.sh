@@ -18,39 +18,50 @@ mem_mb=1900	# for each run
 runs() {
   awk '/^$/ {next} !/\|/ {model = $1; next} {gsub(/ *\| */, "|"); print $0 "|" model}' <<'END'
 relay
-together                  | holds                | WITH_READER WITH_STEP4 WITH_FORCED WITH_WALK WITH_SNAPSHOT
-long                      | holds                | COMMITS=4 WITH_STEP4 WITH_FORCED WITH_WALK
+together                  | holds                | COMMITS=2 WITH_BARE WITH_READER WITH_STEP4 WITH_FORCED WITH_WALK WITH_MEET WITH_SNAPSHOT
+readers                   | holds                | WITH_BARE WITH_READER
+try                       | holds                | COMMITS=2 CHAINS=1 WITH_BARE WITH_TRY
+long                      | holds                | COMMITS=4 WITH_BARE
 stop                      | holds                | WITH_STOP
-ours                      | holds                | COMMITS=2 WITH_READER WITH_FORCED WITH_WALK WITH_SNAPSHOT
-old_chain                 | holds                | WITH_OLD_CHAIN WITH_STEP4 WITH_FORCED WITH_WALK
-old_chain_stop            | holds                | COMMITS=2 WITH_OLD_CHAIN WITH_STOP WITH_STEP4 WITH_FORCED WITH_WALK
-raw                       | holds                | WITH_SYNC WITH_TORN WITH_ASIDE WITH_FORCED WITH_WALK
+old_chain                 | holds                | WITH_OLD_CHAIN WITH_BARE
+old_chain_stop            | holds                | COMMITS=2 WITH_OLD_CHAIN WITH_STOP WITH_BARE
+raw                       | holds                | COMMITS=2 WITH_SYNC WITH_TORN WITH_ASIDE WITH_BARE WITH_FORCED WITH_WALK WITH_MEET
 
 M_END_FIRST               | RESTART_WAS_CAPTURED | WITH_READER WITH_STEP4
-M_NO_GUARD                | NOTHING_HIDDEN       | WITH_READER WITH_STEP4
+M_NO_GUARD                | NOTHING_HIDDEN       | WITH_STEP4
 M_COMMIT_FLAGS            | NOTHING_UNCOMMITTED  | WITH_READER
 M_ONE_LOOK                | RESTART_WAS_CAPTURED | WITH_READER
 M_COUNT_SALTS             | CHAIN_FOLLOWS        | WITH_STOP
 M_NEXT_NAME               | SNAPSHOT_REPLAYS     | WITH_READER WITH_SNAPSHOT
 M_WALK_UNLOCKED           | RESTART_WAS_CAPTURED | WITH_READER WITH_WALK
-M_WALK_CAPTURE_FIRST      | RESTART_WAS_CAPTURED | WITH_READER WITH_WALK
-M_GUARD_STEP2_ONLY        | NOTHING_HIDDEN       | WITH_READER WITH_STEP4
-M_GUARD_STEP2_ONLY        | NOTHING_HIDDEN       | WITH_READER WITH_WALK
-M_BUSY_COPIES             | NOTHING_HIDDEN       | WITH_READER
-M_BUSY_WALKS              | NOTHING_HIDDEN       | WITH_READER WITH_WALK
+M_WALK_CAPTURE_FIRST      | RESTART_WAS_CAPTURED | WITH_BARE WITH_WALK
+M_GUARD_STEP2_ONLY        | NOTHING_HIDDEN       | WITH_STEP4
+M_GUARD_STEP2_ONLY        | NOTHING_HIDDEN       | WITH_WALK
+M_BUSY_COPIES             | NOTHING_HIDDEN       |
+M_BUSY_WALKS              | NOTHING_HIDDEN       | WITH_WALK
 
-M_PROOF_LATE              | NOTHING_HIDDEN       | WITH_READER
-M_PROOF_FOR_EVER          | NOTHING_HIDDEN       | WITH_READER
-M_NO_FIRST_GUARD          | NOTHING_HIDDEN       | WITH_READER
+M_PROOF_LATE              | NOTHING_HIDDEN       |
+M_PROOF_FOR_EVER          | NOTHING_HIDDEN       |
+M_NO_FIRST_GUARD          | NOTHING_HIDDEN       |
 M_NO_FRAME_COUNT          | HISTORY_IS_OURS      | WITH_STOP
 M_NO_CHECKSUM             | HISTORY_IS_OURS      | WITH_STOP
 M_NO_GAP_AT_START         | CHAIN_FOLLOWS        | WITH_STOP
 M_SALTS_OF_EMPTY_INDEX    | CHAIN_FOLLOWS        | WITH_OLD_CHAIN
 M_SNAPSHOT_THROUGH_ROUND  | SNAPSHOT_IS_EXACT    | WITH_READER WITH_SNAPSHOT
 M_NO_SYNC_STEP2           | RESTART_WAS_DURABLE  | WITH_SYNC WITH_FORCED
-M_NO_SYNC_STEP4           | RESTART_WAS_DURABLE  | WITH_SYNC WITH_FORCED
-M_ASIDE_UP                | RESTART_WAS_CAPTURED | WITH_ASIDE WITH_FORCED
+M_NO_SYNC_STEP5           | RESTART_WAS_DURABLE  | WITH_SYNC WITH_FORCED
 M_RAW_WAITS               | DEADLOCK             | WITH_TORN WITH_FORCED
+
+M_NO_GUARD                | NOTHING_HIDDEN       | WITH_BARE
+M_PARK_UNCAPTURED         | RESTART_WAS_CAPTURED | WITH_BARE WITH_READER
+M_PARK_CAPTURE_FIRST      | RESTART_WAS_CAPTURED | WITH_BARE WITH_READER
+M_PARK_UNSYNCED           | RESTART_WAS_DURABLE  | WITH_BARE WITH_SYNC
+M_MEET_AS_SEEN            | RESTART_WAS_CAPTURED | WITH_BARE WITH_MEET
+M_TAKE_SHARED             | READER_IS_WHOLE      | WITH_BARE WITH_READER
+M_MARK_FIRST              | READER_IS_WHOLE      | WITH_BARE WITH_READER
+M_DROP_BETWEEN            | RESTART_WAS_CAPTURED | COMMITS=2 CHAINS=2 WITH_BARE
+M_SNAPSHOT_BARE           | SNAPSHOT_IS_EXACT    | WITH_BARE WITH_READER WITH_SNAPSHOT
+M_NO_RECHECK              | READER_IS_WHOLE      | WITH_BARE WITH_TRY
 
 content
 content                   | holds                | COMMITS=4 WITH_LOSS WITH_HASHES
@@ -117,6 +128,7 @@ invariant() {
     *'captured==committed'*) echo RESTART_WAS_CAPTURED ;;
     *'captured<=committed'*) echo NOTHING_UNCOMMITTED ;;
     *'in_file>=committed'*) echo NOTHING_HIDDEN ;;
+    *'in_file<=sees'*) echo READER_IS_WHOLE ;;
     *'captured==base'*) echo CHAIN_FOLLOWS ;;
     *'!(rewritten)'*) echo HISTORY_IS_OURS ;;
     *'invalid end state'*) echo DEADLOCK ;;

@@ -1,13 +1,14 @@
 /*
  * The relay protocol (docs: the relay specification; src/db: the code) as a model for Spin.
  *
- * What happens, when all goes well.  Our process holds a read transaction on one of two connections, the
- * *holder*.  A *round* lets the WAL go a little further: the other connection begins a read; everything up
- * to its snapshot is captured while the holder still holds; the guard is passed where slot 0 is let go for
- * a slot k; the holder ends; the idle connection runs a PASSIVE checkpoint, which copies no further than
- * the other's mark; the idle connection begins again.  Slot 0 now means that all is copied, and so all is
- * captured: the other ends, we are *parked*, and a writer may restart the WAL.  Otherwise the idle one
- * ends again and the other is the holder from now on.  The connections have no fixed roles.
+ * What happens, when all goes well.  Our process sits on a read slot with one of two connections, the *holder*.
+ * On slot k the WAL cannot be restarted; with an ordinary mark nothing is copied past it, without one
+ * everything may be.  A *round* lets the WAL go a little further: the other connection begins; everything up to the
+ * index is captured while the holder still holds; the guard is passed where slot 0 is let go for a slot k; the
+ * holder ends; the idle connection runs a PASSIVE checkpoint, and begins again.  On slot 0 it knows that all is
+ * copied; so all is captured, and made durable, and then the other ends: we are *parked*, and a writer may restart the
+ * WAL.  Otherwise the idle one ends again and the other is the holder from now on.  The connections have no fixed
+ * roles.  Where a checkpoint of the application copies, we *meet* its end on slot 0.
  *
  * What can go wrong, and is in here: writers that die between the commit frame and its publication, or in
  * the middle of publishing, so that the index is recovered while we hold; checkpoints of the application
@@ -22,6 +23,7 @@
  *   NOTHING_UNCOMMITTED     nothing uncommitted was captured
  *   NOTHING_HIDDEN          no checkpoint hides a frame: what the index calls copied is in the database
  *                           file, so a reader that begins now sees every commit
+ *   READER_IS_WHOLE         nothing is copied that a reader of the application must not see yet
  *   HISTORY_IS_OURS         a generation goes on only if what it captured is a prefix of what happened
  *   SNAPSHOT_IS_EXACT       the database file is one committed state from begin to end of the copying
  *   SNAPSHOT_REPLAYS        snapshot + replay of the captured frames from its name on = committed state
@@ -37,14 +39,18 @@
  *   first hole is a violation of NOTHING_HIDDEN already.
  * - Slots 0, 1 and 2 instead of 0 to 4: enough to have all k slots busy, and so a mark below the snapshot.
  *   The mark of a slot that nobody holds means nothing (the next one to take it sets it), so it is FREE.
- * - Beginning a read is one step, since walTryBeginRead looks at the header again once it has the lock.
+ * - Beginning a read of SQLite is one step, since walTryBeginRead looks at the header again once it has the lock.
  *   But it may end on a slot k although all is copied (a copy that ended just after it looked, or one that
- *   has slot 0 locked), so that choice is always open.
+ *   has slot 0 locked), so that choice is always open.  WITH_TRY takes the begin of the application's reader apart, with
+ *   a mark that is written before its slot is locked; it shows that this loses nothing for slots that we take.
  * - A checkpoint is taken apart where another process can come between: lock, header, each slot of the
  *   loop over the marks, copying, publication of nBackfill.  It may give up, or die, at each of these.  To
  *   wait for a lock is to stay in a step.  There is one checkpointer, for they exclude each other.
  * - The restart of the WAL, and the begin of a writer up to its frame, are one step: a writer on slot 0
  *   that waits there changes nothing for others that they could not have done before it.
+ * - A slot that we take by its lock alone is taken in one step, lock and mark, but for WITH_TRY: nobody else can lock it
+ *   in between, and an old mark only limits more.  The code takes none of slot 1; here any.
+ * - The write lock under which the code meets a checkpoint is left out: it only forbids more.
  * - The read slots of writers, and of our connection W, are left out: they only forbid more.
  * - salts are a number that is never used again for another chain; capture and proofs use it for identity
  *   only.  The relay's files are two numbers: which chain, how many of its frames.  They survive a stop
@@ -77,6 +83,7 @@
 
 #define NONE 3		/* no read slot */
 #define FREE 15		/* mark of a slot that nobody holds */
+#define UNUSED 14	/* mark of a slot that we hold and that limits nobody */
 
 /* What all processes share: locks, index header, checkpoint info, marks. */
 bit write_lock, ckpt_lock;
@@ -85,6 +92,18 @@ byte salts = 1, last_salts = 1, mx, backfill;
 byte mark1 = FREE, mark2 = FREE;
 byte holder = NONE, other = NONE;	/* our read transactions: slot 0, 1, 2 or NONE */
 byte foreign = NONE;			/* one of the application's */
+#ifdef WITH_TRY
+#define WITH_READER
+#endif
+#ifdef WITH_READER
+byte sees;				/* it must see commits 1 .. sees, and nothing of later ones */
+#endif
+#ifdef WITH_TRY
+byte tries;				/* 1 or 2: it has set the mark of this slot, and not locked it yet */
+#endif
+#ifdef WITH_BARE
+byte taken;				/* 1 or 2: this slot is ours, exclusively, and still has an old mark */
+#endif
 
 /* The files, and history. */
 bit tail;				/* behind frame mx stands a perfect commit frame, not published */
@@ -105,6 +124,9 @@ byte old_salts, old_mx;			/* restarted in the index, but still what the WAL file
 byte captured;				/* commits 1 .. captured, of which earlier chains are complete */
 byte chain_salts, chain_captured;	/* so many frames of this chain */
 byte trust;				/* 0 not holding, 1 holding and captured, 2 guarded as well */
+#ifdef WITH_SNAPSHOT
+bit reading;
+#endif
 #ifdef WITH_STOP
 bit stop, down, power_lost;
 bit rewritten;				/* some of what we captured never was, after a power loss */
@@ -112,12 +134,22 @@ bit left_over;				/* yet our last frame still stands in the file */
 #endif
 
 #define HELD(i) (holder == i || other == i || foreign == i)
+#ifdef WITH_TRY
+#define USED(i) (HELD(i) || tries == i)
+#else
+#define USED(i) HELD(i)
+#endif
 
 /* Never set: the name of the invariant in the message of its assertion. */
 byte RESTART_WAS_DURABLE;
 
 #define RESTART_WAS_CAPTURED (!trust || captured == committed)
 #define NOTHING_UNCOMMITTED (!trust || captured <= committed)
+#ifdef WITH_READER
+#define READER_IS_WHOLE (trust != 2 || foreign == NONE || in_file <= sees)
+#else
+#define READER_IS_WHOLE true
+#endif
 #define NOTHING_HIDDEN (in_file >= base + backfill || in_file >= committed)
 #define CHAIN_FOLLOWS (captured == base)
 #define HISTORY_IS_OURS (!rewritten)
@@ -132,6 +164,12 @@ byte RESTART_WAS_DURABLE;
 #define WHOLE true
 #endif
 
+#ifdef WITH_BARE
+#define JOINABLE(i) (taken != i)
+#else
+#define JOINABLE(i) true
+#endif
+
 inline begin(slot)
 {
 	atomic {
@@ -140,27 +178,37 @@ inline begin(slot)
 #endif
 		if
 		:: backfill == mx && !copying -> slot = 0
-		:: mark1 == mx -> slot = 1
-		:: mark2 == mx -> slot = 2
+		:: mark1 == mx && JOINABLE(1) -> slot = 1
+		:: mark2 == mx && JOINABLE(2) -> slot = 2
 		:: mark1 == FREE && mark2 != mx -> mark1 = mx; slot = 1
 		:: mark2 == FREE && mark1 != mx -> mark2 = mx; slot = 2
-		:: mark1 < mx && mark2 < mx -> slot = (mark2 >= mark1 -> 2 : 1)
+		:: mark1 < mx && mark2 < mx && mark1 > mark2 && JOINABLE(1) -> slot = 1
+		:: mark1 < mx && mark2 < mx && mark2 >= mark1 && JOINABLE(2) -> slot = 2
+#ifdef WITH_TRY
+		:: mark1 < mx && !HELD(1) && mark2 != mx -> mark1 = mx; slot = 1
+		:: mark2 < mx && !HELD(2) && mark1 != mx -> mark2 = mx; slot = 2
+#endif
+#ifdef WITH_BARE
+		:: mark1 < mx && mark2 == UNUSED && JOINABLE(1) -> slot = 1
+		:: mark2 < mx && mark1 == UNUSED && JOINABLE(2) -> slot = 2
+#endif
 		fi
 	}
 }
 
 inline free_marks()
 {
-	if :: HELD(1) :: else -> mark1 = FREE fi;
-	if :: HELD(2) :: else -> mark2 = FREE fi
+	if :: USED(1) :: else -> mark1 = FREE fi;
+	if :: USED(2) :: else -> mark2 = FREE fi
 }
 
-inline end(slot)
+/* One of ours. */
+inline let(slot)
 {
 	d_step { slot = NONE; free_marks() }
 }
 
-#define CAN_RESTART (backfill == mx && mark1 == FREE && mark2 == FREE && last_salts < CHAINS)
+#define CAN_RESTART (backfill == mx && !HELD(1) && !HELD(2) && last_salts < CHAINS)
 
 inline restart_wal()
 {
@@ -172,6 +220,7 @@ inline restart_wal()
 	old_salts = salts; old_mx = mx;
 #endif
 	last_salts++;
+	mark1 = FREE; mark2 = FREE;
 	salts = last_salts; base = committed; mx = 0; backfill = 0; tail = 0;
 #ifdef WITH_STOP
 	left_over = 0
@@ -246,13 +295,69 @@ endless:
 	od
 }
 
-#ifdef WITH_READER
+#ifdef WITH_TRY
+/*
+ * A read of the application, step by step as walTryBeginRead does it.
+ *
+ * M_NO_RECHECK: SQLite does not look again at mark and header when it has the lock.  It does: the raise relies on it,
+ * for the mark that was chosen may be raised before the slot is locked.
+ */
+#ifdef M_NO_RECHECK
+#define AS_CHOSEN true
+#else
+#define AS_CHOSEN (salts == try_salts && mx == try_mx && (foreign == 0 || (foreign == 1 -> mark1 : mark2) == mark))
+#endif
+#define BEST1 (mark1 <= try_mx && (mark1 > mark2 || mark2 > try_mx))
+#define BEST2 (mark2 <= try_mx && (mark2 >= mark1 || mark1 > try_mx))
+
+active proctype reader()
+{
+	byte try_salts, try_mx, mark;
+
+endless:
+	do
+	:: d_step { WHOLE -> try_salts = salts; try_mx = mx };
+	   if
+	   :: atomic { backfill == try_mx && !copying -> foreign = 0; sees = FREE }
+	   :: atomic {	/* a mark that is low is raised, on a slot that can be had exclusively */
+		mark1 != try_mx && mark2 != try_mx;
+		if
+		:: !HELD(1) -> tries = 1; mark1 = try_mx
+		:: !HELD(2) && HELD(1) -> tries = 2; mark2 = try_mx
+		:: HELD(1) && HELD(2) && BEST1 -> tries = 1
+		:: HELD(1) && HELD(2) && BEST2 -> tries = 2
+		fi;
+		mark = (tries == 1 -> mark1 : mark2)
+	      }
+	   :: atomic { mark1 == try_mx -> tries = 1; mark = mark1 }
+	   :: atomic { mark2 == try_mx -> tries = 2; mark = mark2 }
+	   :: atomic { else -> try_salts = 0; try_mx = 0; goto endless }
+	   fi;
+	   if
+	   :: atomic { tries != 0 && JOINABLE(tries) -> foreign = tries; tries = 0; sees = FREE }
+	   :: d_step { tries != 0 -> tries = 0; free_marks() }	/* it is locked */
+	   :: tries == 0
+	   fi;
+	   d_step {
+		if
+		:: foreign != NONE && AS_CHOSEN -> sees = committed
+		:: else -> foreign = NONE; sees = 0; free_marks()
+		fi;
+		try_salts = 0; try_mx = 0; mark = 0
+	   }
+	   if
+	   :: d_step { foreign != NONE -> foreign = NONE; sees = 0; free_marks() }
+	   :: foreign == NONE
+	   fi
+	od
+}
+#elif defined(WITH_READER)
 active proctype reader()
 {
 endless:
 	do
-	:: begin(foreign);
-	   end(foreign)
+	:: atomic { begin(foreign); sees = committed }
+	   d_step { foreign = NONE; sees = 0; free_marks() }
 	od
 }
 #endif
@@ -260,6 +365,16 @@ endless:
 #define PASSIVE 0
 #define FULL 1		/* and RESTART: what it waits for at the end changes nothing */
 #define TRUNCATE 2
+
+/* A mark that nobody holds is taken away. */
+inline mind(i, mark)
+{
+	if
+	:: mark < safe && HELD(i) -> safe = mark
+	:: mark < safe && !HELD(i) -> mark = FREE
+	:: else
+	fi
+}
 
 active proctype checkpointer()
 {
@@ -284,18 +399,19 @@ endless:
 	   }
 test:	   atomic {
 		if
-		:: backfill < seen -> safe = (mark1 < seen -> mark1 : seen)
+		:: backfill < seen -> safe = seen; mind(1, mark1)
 		:: goto finish
 		fi
 	   }
-	   safe = (mark2 < safe -> mark2 : safe);
+	   d_step { mind(2, mark2) }
 	   atomic {
 		if
 		:: backfill < safe && !HELD(0) ->
 			copying = 1;
 			if
 			:: in_file < base + safe && in_file < base + mx ->
-				in_file = base + (safe < mx -> safe : mx)
+				in_file = base + (safe < mx -> safe : mx);
+				assert(READER_IS_WHOLE)
 			:: else
 			fi
 		:: goto finish
@@ -375,7 +491,7 @@ inline look()
 }
 
 /*
- * M_NO_SYNC_STEP2, M_NO_SYNC_STEP4: what is captured is not made durable before slot 0 is all that is left to us.
+ * M_NO_SYNC_STEP2, M_NO_SYNC_STEP5: what is captured is not made durable before slot 0 is all that is left to us.
  * Wrong: the WAL may begin anew, and what a loss of power then takes from the spool is nowhere.
  */
 #ifdef WITH_SYNC
@@ -517,25 +633,77 @@ inline prove()
 #endif
 #define GOES_ON (saw_salts == chain_salts && LONG_ENOUGH && CHECKSUM_IS_OURS && STILL_THERE)
 
+/*
+ * M_SNAPSHOT_BARE: a snapshot is called exact where we sit on a slot without a mark.  Wrong: a mark, or slot 0, keeps
+ * later commits out of the database file; this does not.
+ */
+#if defined(WITH_BARE) && !defined(M_SNAPSHOT_BARE)
+#define KEEPS_FILE (holder == 0 || holder == 1 && mark1 != UNUSED || holder == 2 && mark2 != UNUSED)
+#else
+#define KEEPS_FILE true
+#endif
+
+/*
+ * How we begin: by an ordinary read of SQLite, or by the lock of a slot alone.  Slot 0: the lock, then a look at the
+ * index.  Slot k: the lock exclusively, then the mark of a slot that is not in use, so that it limits nobody.
+ *
+ * M_TAKE_SHARED: slot k is locked shared, as readers do.  Wrong: with another process on it the mark is that one's as
+ * well, and nothing else keeps checkpoints from copying over pages that it has still to read.
+ *
+ * M_MARK_FIRST: the mark is written before the lock is taken.  Wrong: in between a reader takes the slot.
+ */
+#ifdef WITH_BARE
+inline take(slot, i, mark)
+{
+#if defined(M_TAKE_SHARED)
+	atomic { slot == NONE && (mark <= COMMITS || !HELD(i)) -> slot = i; mark = UNUSED }
+#elif defined(M_MARK_FIRST)
+	slot == NONE && !HELD(i);
+	if
+	:: atomic { !HELD(i) -> slot = i; mark = UNUSED }
+	:: d_step { HELD(i) -> mark = UNUSED }
+	fi
+#elif defined(WITH_TRY)
+	d_step { slot == NONE && !HELD(i) -> slot = i; taken = i };
+	d_step { mark = UNUSED; taken = 0 }
+#else
+	d_step { slot == NONE && !HELD(i) -> slot = i; mark = UNUSED }
+#endif
+}
+
+inline begin_ours(slot)
+{
+	do
+	:: atomic { slot == NONE -> begin(slot) }
+	:: take(slot, 1, mark1)
+	:: take(slot, 2, mark2)
+	:: atomic { slot == NONE && backfill == mx && !copying -> slot = 0 };
+	   if
+	   :: backfill == mx
+	   :: backfill != mx -> let(slot)
+	   fi
+	:: atomic { slot != NONE -> break }
+	od;
+	skip
+}
+#else
+inline begin_ours(slot)
+{
+	begin(slot)
+}
+#endif
+
 #ifdef WITH_ASIDE
 /*
  * To make a checkpoint of the application stop waiting for our slot, its mark is lowered by one: the next begin
  * takes another slot.  The code does it in the walk; here it may happen at any time.
- *
- * M_ASIDE_UP: the mark is made one that is not looked at.  Wrong: it is what keeps checkpoints from copying what
- * is not captured.
  */
-#ifdef M_ASIDE_UP
-#define LOWER(mark) mark = FREE - 1
-#else
-#define LOWER(mark) mark--
-#endif
 active proctype aside()
 {
 endless:
 	do
-	:: d_step { (holder == 1 || other == 1) && mark1 == mx && mx > 0 -> LOWER(mark1) }
-	:: d_step { (holder == 2 || other == 2) && mark2 == mx && mx > 0 -> LOWER(mark2) }
+	:: d_step { (holder == 1 || other == 1) && mark1 == mx && mx > 0 -> mark1-- }
+	:: d_step { (holder == 2 || other == 2) && mark2 == mx && mx > 0 -> mark2-- }
 	od
 }
 #endif
@@ -551,7 +719,7 @@ active proctype relay()
 #ifdef WITH_SNAPSHOT
 	byte chain_base;	/* commits before the index that capture is in */
 	byte snapshot;		/* commits that the snapshot holds */
-	bit frozen, reading;
+	bit frozen;
 #ifdef M_NEXT_NAME
 	byte next_snapshot;
 	bit named_next;
@@ -569,7 +737,7 @@ start:
 	/* Step 1: hold. */
 hold:
 	look();
-	begin(holder);
+	begin_ours(holder);
 	/*
 	 * M_ONE_LOOK: the header is not read again after the begin.  Wrong: by then more may have been
 	 * committed and copied, so that slot 0 covers frames that the capture does not know of.
@@ -577,7 +745,7 @@ hold:
 #ifndef M_ONE_LOOK
 	if
 	:: saw_salts == salts && saw_mx == mx
-	:: else -> end(holder); goto hold
+	:: else -> let(holder); goto hold
 	fi;
 #endif
 	d_step {
@@ -625,7 +793,7 @@ hold:
 		fi;
 		forget_look()
 	}
-	if :: !trust -> end(holder); goto hold :: trust fi;
+	if :: !trust -> let(holder); goto hold :: trust fi;
 	/*
 	 * M_NO_FIRST_GUARD: the first hold is believed without a guard.  Wrong: a checkpointer may be stale
 	 * already, and slot k does not stop one that has looked at the marks.
@@ -647,7 +815,7 @@ parked:
 #endif
 #ifdef WITH_SNAPSHOT
 	:: atomic {
-		frozen && !reading ->
+		frozen && !reading && KEEPS_FILE ->
 		reading = 1;
 		assert(SNAPSHOT_IS_EXACT);
 		/*
@@ -690,8 +858,15 @@ parked:
 	 * M_WALK_CAPTURE_FIRST: the walk captures before the other begins.  Wrong: frames that come in between
 	 * are under the other's mark, get copied, and are given up with it when the walk goes on with step 3.
 	 */
+#ifdef WITH_MEET
+	:: goto meet
+#endif
+	/* M_DROP_BETWEEN: a read is let go before the slot without a mark is taken.  Wrong: in between nobody holds. */
+#ifdef M_DROP_BETWEEN
+	:: let(holder); take(holder, 1, mark1); goto parked
+#endif
 #if defined(M_WALK_UNLOCKED)
-	:: kind = WALK; end(holder); goto round
+	:: kind = WALK; let(holder); goto round
 #elif defined(M_WALK_CAPTURE_FIRST)
 	:: kind = WALK; capture(); goto round
 #elif defined(WITH_WALK)
@@ -712,8 +887,9 @@ round:
 		snapshot = 0; reading = 0;
 #endif
 #endif
-		begin(other)
+		skip
 	}
+	begin_ours(other);
 	/*
 	 * M_END_FIRST: the holder ends before the capture.  Wrong: if the other is on slot 0, because a
 	 * foreign checkpoint copied up to the holder's mark, a writer can restart the WAL at once.
@@ -738,16 +914,16 @@ round:
 #ifdef M_BUSY_WALKS
 		:: ckpt_lock && kind == WALK
 #endif
-		:: ckpt_lock -> end(other); goto let_go		/* stay as we were, look again later */
+		:: ckpt_lock -> let(other); goto let_go		/* stay as we were, look again later */
 		fi;
-		end(holder)
+		let(holder)
 #endif
 	:: atomic {
 		!MUST_GUARD ->
 #if defined(WITH_SYNC) && !defined(M_NO_SYNC_STEP2)
 		if :: other == 0 || kind == WALK -> sync() :: else fi;
 #endif
-		end(holder)
+		let(holder)
 	   }
 	fi;
 #ifdef M_END_FIRST
@@ -765,12 +941,14 @@ round:
 		!ckpt_lock ->
 		kind = (kind == WALK -> ADVANCE : kind);
 		proven = salts;
-		safe = (mark1 < mx -> mark1 : mx);
-		safe = (mark2 < safe -> mark2 : safe);
+		safe = mx;
+		mind(1, mark1);
+		mind(2, mark2);
 		if
 		:: backfill < safe && !HELD(0) ->
 			ckpt_lock = 1; copying = 1; own_copy = 1;
-			in_file = (in_file < base + safe -> base + safe : in_file)
+			in_file = (in_file < base + safe -> base + safe : in_file);
+			assert(READER_IS_WHOLE)
 		:: else
 		fi
 	   }
@@ -787,11 +965,19 @@ round:
 	:: kind = (kind == WALK -> ADVANCE : kind)	/* BUSY: the application is doing our work */
 	fi;
 
-	/* Step 4: park. */
+	/*
+	 * Step 5: park.
+	 *
+	 * M_PARK_CAPTURE_FIRST: the capture comes before the begin.  Wrong: what is committed and copied in between is
+	 * under slot 0, and not captured.
+	 */
+#ifdef M_PARK_CAPTURE_FIRST
+	capture();
+#endif
 #ifdef WITH_SNAPSHOT
 	d_step { look(); frozen = (backfill == mx) }
 #endif
-	begin(holder);
+	begin_ours(holder);
 #ifdef WITH_SNAPSHOT
 	d_step {
 		if
@@ -807,43 +993,79 @@ round:
 	}
 #endif
 	if
-	:: kind == WALK -> capture()
-	:: atomic { kind != WALK -> goto settle }
-	fi;
-settle:
-	atomic {
+	:: d_step { holder != 0 -> holder = other; other = NONE; free_marks() }
+#ifdef WITH_STEP4
+	/* The form of the specification: the slot k that was got is kept. */
+	:: holder != 0 ->
+#if !defined(M_NO_GUARD) && !defined(M_GUARD_STEP2_ONLY)
 		if
-		:: holder == 0 ->
-#if defined(WITH_SYNC) && !defined(M_NO_SYNC_STEP4)
+		:: other == 0 && !PROVEN -> prove()
+		:: other != 0 || PROVEN
+		fi;
+#endif
+		capture();
+		let(other)
+#endif
+	/*
+	 * Slot 0 means that all is copied.  It does not mean that all is captured: if the other's mark is raised, a
+	 * checkpoint may have copied beyond.
+	 *
+	 * M_PARK_UNCAPTURED: the other ends without a capture.  Wrong: a writer begins the WAL anew.
+	 *
+	 * M_PARK_UNSYNCED: the sync comes before that capture.  Wrong: it leaves out what is captured now.
+	 */
+	:: holder == 0 ->
+#ifdef M_PARK_UNSYNCED
+		sync();
+#endif
+#if !defined(M_PARK_UNCAPTURED) && !defined(M_PARK_CAPTURE_FIRST)
+		capture();
+#endif
+		atomic {
+#if defined(WITH_SYNC) && !defined(M_NO_SYNC_STEP5) && !defined(M_PARK_UNSYNCED)
 			sync();
 #endif
-			end(other)
-		:: holder != 0 -> d_step { holder = other; other = NONE; free_marks() }
-#ifdef WITH_STEP4
-		/* The form of the specification: the slot k that was got is kept. */
-		:: holder != 0 ->
-#if !defined(M_NO_GUARD) && !defined(M_GUARD_STEP2_ONLY)
-			if
-			:: other == 0 && !PROVEN -> goto step4_guard
-			:: other != 0 || PROVEN
-			fi;
-#endif
-			end(other)
-#endif
-		fi;
-		goto let_go
-	}
-#if defined(WITH_STEP4) && !defined(M_NO_GUARD) && !defined(M_GUARD_STEP2_ONLY)
-step4_guard:
-	prove();
-	end(other);
-#endif
+			let(other)
+		}
+	fi;
 let_go:
 	atomic {
 		if :: kind == FORCED -> write_lock = 0 :: else fi;
 		kind = 0;
 		goto parked
 	}
+
+#ifdef WITH_MEET
+	/*
+	 * Going along with a checkpoint of the application, so that slot 0 is ours the moment that all is copied: all
+	 * is captured and durable; slot 0 by its lock; if the index is still the same, and all of it copied, the
+	 * holder ends.
+	 *
+	 * M_MEET_AS_SEEN: the index is not looked at again under the lock.  Wrong: a commit may have come in between,
+	 * and been copied.
+	 */
+meet:
+	capture();
+	atomic {
+#ifdef WITH_SYNC
+		sync();
+#endif
+#ifdef WITH_SNAPSHOT
+		frozen = 0; snapshot = 0; reading = 0;
+#endif
+		skip
+	}
+	atomic { !copying -> other = 0 };
+	if
+#ifdef M_MEET_AS_SEEN
+	:: d_step { backfill == mx -> holder = other }
+#else
+	:: d_step { captured == committed && backfill == mx -> holder = other }
+#endif
+	:: true
+	fi;
+	atomic { let(other); goto parked }
+#endif
 	}
 #ifdef WITH_STOP
 	/* Stop, crash, kill: all locks are gone, the position is what is left. */
@@ -852,6 +1074,9 @@ let_go:
 			stop -> stop = 0;
 			down = 1; trust = 0;
 			holder = NONE; other = NONE; free_marks();
+#ifdef WITH_BARE
+			taken = 0;
+#endif
 			if :: kind == FORCED -> write_lock = 0 :: else fi;
 			if :: own_copy -> copying = 0; ckpt_lock = 0; own_copy = 0 :: else fi;
 			proven = 0; kind = 0; safe = 0;
