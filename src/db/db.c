@@ -665,11 +665,13 @@ static void see_who_copies(struct db *d, const struct wal_index *h)
 		before = 0;
 	}
 	d->backfill = shm_backfill(relay_conn(&d->relay)->shm);
-	if (d->backfill > before && d->relay.n.copies == d->copies)
+	if (d->backfill > before && d->relay.n.copies == d->copies) {
 		d->left_alone = false;
-	else if (d->backfill == 0 && h->mx_frame >= LEFT_ALONE_PARTS * d->o.min_checkpoint_pages / 2 &&
-		 conn_slot(relay_conn(&d->relay)) > 0)
+		d->copied_us = mono_us();
+	} else if (d->backfill == 0 && h->mx_frame >= LEFT_ALONE_PARTS * d->o.min_checkpoint_pages / 2 &&
+		   conn_slot(relay_conn(&d->relay)) > 0) {
 		d->left_alone = true;
+	}
 	d->copies = d->relay.n.copies;
 }
 
@@ -705,7 +707,8 @@ static enum let_go decide(struct db *d, const struct db_order *order, int64_t no
 		return LET_BE;
 	if (now_us >= d->retry_us && limit > 0 && frames >= (self ? limit * 3 / 4 : brake_frames(d)))
 		return LET_FORCE;
-	if (!d->left_alone && !order->pin && quiet_us < QUIET_US)
+	bool overdue = d->o.checkpoint_interval_us > 0 && now_us - d->copied_us > d->o.checkpoint_interval_us;
+	if (!d->left_alone && !order->pin && !overdue && quiet_us < QUIET_US)
 		return LET_ALONG;
 	if (now_us < d->retry_us)
 		return LET_BE;
@@ -713,9 +716,7 @@ static enum let_go decide(struct db *d, const struct db_order *order, int64_t no
 		return LET_ROUND;
 	if (!self && frames >= busy_frames(d))
 		return LET_ROUND;
-	if (d->o.checkpoint_interval_us > 0 && now_us - d->copied_us > d->o.checkpoint_interval_us)
-		return LET_ROUND;
-	return LET_BE;
+	return overdue ? LET_ROUND : LET_BE;
 }
 
 /* Rounds until all is copied, as long as each leaves less; a writer that does not pause long enough is stopped

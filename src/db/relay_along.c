@@ -29,6 +29,7 @@ enum {
 	ASIDE_AGAIN_US = 120000, /* longer than SQLite sleeps between two tries */
 	WRITE_WAIT_US = 3000,
 	AWAKE_US = 5000, /* a checkpoint of 1,000 pages takes 2 to 6 ms */
+	UNLOCK_US = 2000,
 	ASLEEP_US = 15000,
 	ASLEEP_LOOK_US = 200,
 	LOOKS_BETWEEN = 100,
@@ -172,8 +173,9 @@ static bool wait_copied(struct relay *r, const struct meeting *m, bool awake)
 static void to_slot_0(struct relay *r, const struct meeting *m)
 {
 	struct conn *hold = relay_conn(r), *other = &r->c[!r->holder];
-	while (!conn_take_slot(other, 0))
-		if (!stands(r, m) || shm_backfill(hold->shm) != m->h.mx_frame)
+	/* A process that is stopped between its last page and its unlock must not stop us as well. */
+	for (int64_t until_us = mono_us() + UNLOCK_US; !conn_take_slot(other, 0);)
+		if (mono_us() > until_us || !stands(r, m) || shm_backfill(hold->shm) != m->h.mx_frame)
 			return;
 	if (!stands(r, m) || shm_backfill(hold->shm) != m->h.mx_frame) {
 		conn_end(other);
