@@ -18,7 +18,7 @@ mem_mb=1900	# for each run
 runs() {
   awk '/^$/ {next} !/\|/ {model = $1; next} {gsub(/ *\| */, "|"); print $0 "|" model}' <<'END'
 relay
-together                  | holds                | COMMITS=2 WITH_BARE WITH_READER WITH_STEP4 WITH_FORCED WITH_WALK WITH_MEET WITH_SNAPSHOT
+together                  | holds                | COMMITS=2 WITH_BARE WITH_READER WITH_STEP5 WITH_FORCED WITH_WALK WITH_MEET WITH_SNAPSHOT
 readers                   | holds                | WITH_BARE WITH_READER
 try                       | holds                | COMMITS=2 CHAINS=1 WITH_BARE WITH_TRY
 long                      | holds                | COMMITS=4 WITH_BARE
@@ -27,15 +27,15 @@ old_chain                 | holds                | WITH_OLD_CHAIN WITH_BARE
 old_chain_stop            | holds                | COMMITS=2 WITH_OLD_CHAIN WITH_STOP WITH_BARE
 raw                       | holds                | COMMITS=2 WITH_SYNC WITH_TORN WITH_ASIDE WITH_BARE WITH_FORCED WITH_WALK WITH_MEET
 
-M_END_FIRST               | RESTART_WAS_CAPTURED | WITH_READER WITH_STEP4
-M_NO_GUARD                | NOTHING_HIDDEN       | WITH_STEP4
+M_END_FIRST               | RESTART_WAS_CAPTURED | WITH_STEP5
+M_NO_GUARD                | NOTHING_HIDDEN       | WITH_STEP5
 M_COMMIT_FLAGS            | NOTHING_UNCOMMITTED  | WITH_READER
-M_ONE_LOOK                | RESTART_WAS_CAPTURED | WITH_READER
+M_ONE_LOOK                | RESTART_WAS_CAPTURED |
 M_COUNT_SALTS             | CHAIN_FOLLOWS        | WITH_STOP
 M_NEXT_NAME               | SNAPSHOT_REPLAYS     | WITH_READER WITH_SNAPSHOT
 M_WALK_UNLOCKED           | RESTART_WAS_CAPTURED | WITH_READER WITH_WALK
 M_WALK_CAPTURE_FIRST      | RESTART_WAS_CAPTURED | WITH_BARE WITH_WALK
-M_GUARD_STEP2_ONLY        | NOTHING_HIDDEN       | WITH_STEP4
+M_GUARD_STEP2_ONLY        | NOTHING_HIDDEN       | WITH_STEP5
 M_GUARD_STEP2_ONLY        | NOTHING_HIDDEN       | WITH_WALK
 M_BUSY_COPIES             | NOTHING_HIDDEN       |
 M_BUSY_WALKS              | NOTHING_HIDDEN       | WITH_WALK

@@ -299,8 +299,8 @@ endless:
 /*
  * A read of the application, step by step as walTryBeginRead does it.
  *
- * M_NO_RECHECK: SQLite does not look again at mark and header when it has the lock.  It does: the raise relies on it,
- * for the mark that was chosen may be raised before the slot is locked.
+ * M_NO_RECHECK: SQLite does not look again at mark and header when it has the lock.  It does, and what we do relies on
+ * it: the slot that was chosen may have been ours in between, and left without a mark.
  */
 #ifdef M_NO_RECHECK
 #define AS_CHOSEN true
@@ -319,7 +319,7 @@ endless:
 	:: d_step { WHOLE -> try_salts = salts; try_mx = mx };
 	   if
 	   :: atomic { backfill == try_mx && !copying -> foreign = 0; sees = FREE }
-	   :: atomic {	/* a mark that is low is raised, on a slot that can be had exclusively */
+	   :: atomic {	/* a mark that is low is made a new one, on a slot that can be had exclusively */
 		mark1 != try_mx && mark2 != try_mx;
 		if
 		:: !HELD(1) -> tries = 1; mark1 = try_mx
@@ -591,7 +591,7 @@ inline prove()
  * header before the last restart finds slot 0 free, copies as many frames as the old chain had and counts
  * them all as copied.  Later frames that get these numbers are seen by nobody.
  *
- * M_GUARD_STEP2_ONLY: the guard is passed in step 2, not in step 4 and not in the walk.  Wrong: there, too,
+ * M_GUARD_STEP2_ONLY: the guard is passed in step 2, not in step 5 and not in the walk.  Wrong: there, too,
  * slot 0 is let go for a slot k.
  */
 #if defined(M_NO_GUARD)
@@ -708,7 +708,7 @@ endless:
 }
 #endif
 
-#define ADVANCE 1	/* steps 2 to 4 */
+#define ADVANCE 1	/* steps 2 to 5 */
 #define FORCED 2	/* the same under the write lock */
 #define WALK 3		/* the copying is left to a checkpointer that insists */
 
@@ -745,6 +745,10 @@ hold:
 #ifndef M_ONE_LOOK
 	if
 	:: saw_salts == salts && saw_mx == mx
+#ifdef WITH_BARE
+	/* On a slot that is ours by its lock: what the index says from now on stays in the WAL. */
+	:: holder == 1 && mark1 == UNUSED || holder == 2 && mark2 == UNUSED -> look()
+#endif
 	:: else -> let(holder); goto hold
 	fi;
 #endif
@@ -994,7 +998,7 @@ round:
 #endif
 	if
 	:: d_step { holder != 0 -> holder = other; other = NONE; free_marks() }
-#ifdef WITH_STEP4
+#ifdef WITH_STEP5
 	/* The form of the specification: the slot k that was got is kept. */
 	:: holder != 0 ->
 #if !defined(M_NO_GUARD) && !defined(M_GUARD_STEP2_ONLY)
@@ -1007,7 +1011,7 @@ round:
 		let(other)
 #endif
 	/*
-	 * Slot 0 means that all is copied.  It does not mean that all is captured: if the other's mark is raised, a
+	 * Slot 0 means that all is copied.  It does not mean that all is captured: without a mark of ours a
 	 * checkpoint may have copied beyond.
 	 *
 	 * M_PARK_UNCAPTURED: the other ends without a capture.  Wrong: a writer begins the WAL anew.
