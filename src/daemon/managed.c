@@ -32,6 +32,7 @@ enum {
 	POLL_FLIGHT_US = 5000,
 	IN_FLIGHT_US = 5000000,
 	PROBE_US = 2000,
+	PARK_AGAIN_US = 500,
 	TORN_US = 3000,
 	DROP_MANY = 64,
 	LEAVE_FOR_US = 30000000,
@@ -288,12 +289,14 @@ static int64_t turn_same(struct managed *m, int64_t now_us)
 		next_us = sooner(next_us, now_us + m->poll_us);
 		m->poll_us = m->poll_us * 3 / 2 < most_us ? m->poll_us * 3 / 2 : most_us;
 	}
-	if (!db_has_backlog(&m->db))
-		return next_us;
-	if (db_goes_along(&m->db)) {
+	if (db_may_park(&m->db) ? now_us - m->step_us >= PARK_AGAIN_US : db_goes_along(&m->db)) {
 		submit_step(m, now_us);
 		return 0;
 	}
+	if (db_may_park(&m->db))
+		return sooner(next_us, m->step_us + PARK_AGAIN_US);
+	if (!db_has_backlog(&m->db))
+		return next_us;
 	if (walk_if_insisted(m, now_us))
 		return 0;
 	return sooner(next_us, m->probe_us);

@@ -1135,6 +1135,11 @@ bool db_has_backlog(const struct db *d)
 	return d->relay.holder >= 0 && d->mx_frame > shm_backfill(d->relay.c[d->relay.holder].shm);
 }
 
+bool db_may_park(const struct db *d)
+{
+	return d->relay.holder >= 0 && conn_slot(&d->relay.c[d->relay.holder]) > 0 && !db_has_backlog(d);
+}
+
 bool db_goes_along(struct db *d)
 {
 	return relay_goes_along(&d->relay);

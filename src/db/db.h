@@ -131,6 +131,9 @@ void db_prove_early(struct db *d);
 /* Frames are in the WAL that are not copied yet: while this is so another process' checkpoint may wait for us.
  */
 bool db_has_backlog(const struct db *d);
+/* Somebody has copied all of it, and we are not on slot 0 yet: a RESTART or TRUNCATE may be waiting for that.
+ */
+bool db_may_park(const struct db *d);
 /* A checkpoint of another process is copying all that there is: a step now lets the WAL begin anew after it. */
 bool db_goes_along(struct db *d);
 const char *db_wal_path(struct db *d); /* NULL: not open */

@@ -246,6 +246,8 @@ static enum relay_result look(struct relay *r, struct capture *c, const struct r
 	bool copied = shm_backfill(hold->shm) == h->mx_frame;
 	if (conn_slot(hold) == 0 && h->mx_frame >= p->step_frames && !copied)
 		return relay_round(r, c, false, false, e);
+	if (conn_slot(hold) > 0 && copied)
+		return relay_round(r, c, false, true, e);
 	if (conn_slot(hold) > 0 && copied_by_other(r, h))
 		return meet_end(r, c, e);
 	if (!c->blind && p->stay_us > 0 && ahead_bytes(c, h) >= AHEAD_BYTES)

@@ -125,7 +125,7 @@ HELPER bool rig_turn(struct rig *r)
 		rig_step(r);
 		return true;
 	}
-	if (look == DB_LOOK_SAME && db_goes_along(&r->d)) {
+	if (look == DB_LOOK_SAME && (db_may_park(&r->d) || db_goes_along(&r->d))) {
 		rig_step(r);
 		return true;
 	}
