@@ -146,6 +146,18 @@ bool conn_take_slot(struct conn *c, int slot)
 	return true;
 }
 
+bool conn_add_slot_0(struct conn *c)
+{
+	return vfs_take_slot(c->file, 0);
+}
+
+void conn_keep_one_slot(struct conn *c, bool slot_0)
+{
+	vfs_drop_slot(c->file, slot_0 ? c->bare_slot : 0);
+	if (slot_0)
+		c->bare_slot = 0;
+}
+
 void conn_end(struct conn *c)
 {
 	if (c->bare)

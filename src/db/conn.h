@@ -43,6 +43,10 @@ int conn_slot(const struct conn *c);	 /* 0…4, -1: not reading */
  *         copy all of it. Slot 1 is left to the application: SQLite counts on being able to join its mark.
  * false: somebody else has it. */
 bool conn_take_slot(struct conn *c, int slot);
+/* From the slot 2…4 that it sits on to slot 0, in two steps, so that one of them is always held: takes slot 0
+ * as well, and lets one of the two go. */
+bool conn_add_slot_0(struct conn *c);
+void conn_keep_one_slot(struct conn *c, bool slot_0);
 
 /* The write lock for a short moment, without a transaction: waits at most wait_us. ERR_BUSY: not got. The
  * connection is used for nothing else. */

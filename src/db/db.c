@@ -772,7 +772,7 @@ static enum relay_result let_go(struct db *d, const struct db_order *order, stru
 	if (what == LET_ALONG)
 		return go_along(d, order, e);
 	if (what == LET_PARK)
-		rc = relay_round(&d->relay, &d->cap, false, true, e);
+		rc = relay_park(&d->relay, &d->cap, e);
 	else
 		rc = rounds(d, what, e);
 	if (what != LET_PARK)

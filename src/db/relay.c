@@ -399,6 +399,22 @@ static enum relay_result copy_and_park(struct relay *r, struct capture *c, bool 
 	return RELAY_OK;
 }
 
+enum relay_result relay_park(struct relay *r, struct capture *c, struct err *e)
+{
+	struct wal_index h;
+	struct conn *hold = relay_conn(r);
+	if (!hold->bare)
+		return relay_round(r, c, false, true, e);
+	if (!all_copied(hold) || !conn_add_slot_0(hold))
+		return RELAY_OK;
+	enum relay_result rc = RELAY_OK;
+	bool copied = all_copied(hold);
+	if (copied)
+		rc = relay_capture_now(r, hold, c, true, &h, e);
+	conn_keep_one_slot(hold, copied && rc == RELAY_OK);
+	return rc;
+}
+
 enum relay_result relay_round(struct relay *r, struct capture *c, bool copy, bool durable, struct err *e)
 {
 	struct wal_index h;

@@ -67,6 +67,10 @@ enum relay_result relay_capture(struct relay *r, struct conn *conn, struct captu
  * where a writer may begin the WAL anew. */
 enum relay_result relay_round(struct relay *r, struct capture *c, bool copy, bool durable, struct err *e);
 
+/* All is copied: from a slot of our own to slot 0, once what came last is captured and durable. Stays if it is
+ * not, or if a checkpoint is at work. */
+enum relay_result relay_park(struct relay *r, struct capture *c, struct err *e);
+
 /* How relay_along goes beside a writer. */
 struct relay_pace {
 	uint32_t step_frames; /* length of the WAL at which slot 0 is left, so that checkpoints can copy */

@@ -111,8 +111,8 @@ bool relay_goes_along(struct relay *r)
 {
 	uint8_t raw[WAL_INDEX_HEADER_BYTES];
 	struct wal_index h;
-	return relay_holds(r) && conn_slot(relay_conn(r)) > 0 && conn_index(relay_conn(r), raw, &h) &&
-	       copied_by_other(r, &h);
+	return relay_holds(r) && relay_conn(r)->bare && conn_slot(relay_conn(r)) > 0 &&
+	       conn_index(relay_conn(r), raw, &h) && copied_by_other(r, &h);
 }
 
 /* The state of the WAL that a meeting is about: all of it captured and durable. */
@@ -172,18 +172,14 @@ static bool wait_copied(struct relay *r, const struct meeting *m, bool awake)
  * stands is captured; if something came after it we stay. */
 static void to_slot_0(struct relay *r, const struct meeting *m)
 {
-	struct conn *hold = relay_conn(r), *other = &r->c[!r->holder];
+	struct conn *hold = relay_conn(r);
 	/* A process that is stopped between its last page and its unlock must not stop us as well. */
-	for (int64_t until_us = mono_us() + UNLOCK_US; !conn_take_slot(other, 0);)
+	for (int64_t until_us = mono_us() + UNLOCK_US; !conn_add_slot_0(hold);)
 		if (mono_us() > until_us || !stands(r, m) || shm_backfill(hold->shm) != m->h.mx_frame)
 			return;
-	if (!stands(r, m) || shm_backfill(hold->shm) != m->h.mx_frame) {
-		conn_end(other);
-		return;
-	}
-	relay_let(r, hold);
-	r->holder = !r->holder;
-	r->n.met++;
+	bool good = stands(r, m) && shm_backfill(hold->shm) == m->h.mx_frame;
+	conn_keep_one_slot(hold, good);
+	r->n.met += good;
 }
 
 /* A commit of the writer may be under way, with its sync; not when the checkpoint itself has that lock. */
@@ -219,9 +215,6 @@ static enum relay_result meet_end(struct relay *r, struct capture *c, struct err
 {
 	uint8_t raw[WAL_INDEX_HEADER_BYTES];
 	struct wal_index h;
-	struct conn *other = &r->c[!r->holder];
-	if (!conn_is_open(other) && conn_open(other, r->path, e) < 0)
-		return relay_busy_or_fail(e);
 	if (!conn_is_open(&r->writer) && conn_open(&r->writer, r->path, e) < 0)
 		return relay_busy_or_fail(e);
 	bool slow = conn_index(relay_conn(r), raw, &h) && memcmp(raw, r->slow, sizeof raw) == 0;
@@ -246,8 +239,10 @@ static enum relay_result look(struct relay *r, struct capture *c, const struct r
 	bool copied = shm_backfill(hold->shm) == h->mx_frame;
 	if (conn_slot(hold) == 0 && h->mx_frame >= p->step_frames && !copied)
 		return relay_round(r, c, false, false, e);
+	if (!hold->bare && conn_slot(hold) > 0) /* an ordinary read: a slot of our own may be free by now */
+		return relay_round(r, c, false, false, e);
 	if (conn_slot(hold) > 0 && copied)
-		return relay_round(r, c, false, true, e);
+		return relay_park(r, c, e);
 	if (conn_slot(hold) > 0 && copied_by_other(r, h))
 		return meet_end(r, c, e);
 	if (!c->blind && p->stay_us > 0 && ahead_bytes(c, h) >= AHEAD_BYTES)
@@ -258,7 +253,8 @@ static enum relay_result look(struct relay *r, struct capture *c, const struct r
 
 enum relay_result relay_along(struct relay *r, struct capture *c, const struct relay_pace *p, struct err *e)
 {
-	int64_t now_us = mono_us(), until_us = now_us + p->stay_us, moved_us = now_us;
+	int64_t now_us = mono_us(), moved_us = now_us,
+		until_us = now_us + (relay_conn(r)->bare ? p->stay_us : 0);
 	uint64_t met = r->n.met;
 	uint32_t before = 0;
 	for (;;) {
