@@ -71,6 +71,18 @@ static void test_rests(void **state)
 	rig_fini(&r);
 }
 
+/* One generation; what was captured, replayed over the image, is the database. The end of a test. */
+static void all_is_there(struct rig *r, struct peer *p, struct replay *re)
+{
+	assert_int_equal(r->generations, 1);
+	replay_segments(re, &r->d.cap.spool, r->segs);
+	rig_stop(r);
+	peer_leave(p);
+	replay_equals(re, r->path);
+	dyn_free(&re->image);
+	rig_fini(r);
+}
+
 /* ---- everybody at once ---- */
 
 struct storm {
@@ -316,13 +328,7 @@ static void test_walk(void **state)
 	}
 	peer_do(&p, "INSERT INTO t(v) VALUES(1)");
 	rig_park(&r);
-	assert_int_equal(r.generations, 1);
-	replay_segments(&re, &r.d.cap.spool, r.segs);
-	rig_stop(&r);
-	peer_leave(&p);
-	replay_equals(&re, r.path);
-	dyn_free(&re.image);
-	rig_fini(&r);
+	all_is_there(&r, &p, &re);
 }
 
 /* The other one has seen that slot 1 has an old mark, and is about to lock it when we take it: it will wait for
@@ -355,13 +361,7 @@ static void test_walk_slot_taken(void **state)
 	}
 	peer_do(&p, "INSERT INTO t(v) VALUES(1)");
 	rig_park(&r);
-	assert_int_equal(r.generations, 1);
-	replay_segments(&re, &r.d.cap.spool, r.segs);
-	rig_stop(&r);
-	peer_leave(&p);
-	replay_equals(&re, r.path);
-	dyn_free(&re.image);
-	rig_fini(&r);
+	all_is_there(&r, &p, &re);
 }
 
 /* An application whose own commits copy the WAL at full speed: the WAL begins anew after its checkpoints,
@@ -388,13 +388,7 @@ static void test_along(void **state)
 	assert_true(r.d.relay.n.copies - copies <= 2 * r.d.relay.n.forced);
 	rig_stop_peer(&r, &p);
 	rig_park(&r);
-	assert_int_equal(r.generations, 1);
-	replay_segments(&re, &r.d.cap.spool, r.segs);
-	rig_stop(&r);
-	peer_leave(&p);
-	replay_equals(&re, r.path);
-	dyn_free(&re.image);
-	rig_fini(&r);
+	all_is_there(&r, &p, &re);
 }
 
 /* Readers of the application on all slots that we take for ourselves: an ordinary read serves as well, until
@@ -428,13 +422,7 @@ static void test_slots_taken(void **state)
 	rig_order(&r, (struct db_order){ .walk = true });
 	assert_true(relay_conn(&r.d.relay)->bare);
 	rig_park(&r);
-	assert_int_equal(r.generations, 1);
-	replay_segments(&re, &r.d.cap.spool, r.segs);
-	rig_stop(&r);
-	peer_leave(&p);
-	replay_equals(&re, r.path);
-	dyn_free(&re.image);
-	rig_fini(&r);
+	all_is_there(&r, &p, &re);
 }
 
 /* A false alarm of the walk costs nothing: it may be ordered at any moment. */
@@ -451,13 +439,7 @@ static void test_walk_for_nothing(void **state)
 		rig_order(&r, (struct db_order){ .walk = true });
 	rig_stop_peer(&r, &p);
 	rig_park(&r);
-	assert_int_equal(r.generations, 1);
-	replay_segments(&re, &r.d.cap.spool, r.segs);
-	rig_stop(&r);
-	peer_leave(&p);
-	replay_equals(&re, r.path);
-	dyn_free(&re.image);
-	rig_fini(&r);
+	all_is_there(&r, &p, &re);
 }
 
 /* A reader on an old mark keeps the WAL from being copied: nothing is lost, and its process is found. */
@@ -629,13 +611,7 @@ static void test_torn_index(void **state)
 	assert_int_equal(r.generations, 1);
 	peer_do(&p, "INSERT INTO t(v) VALUES(2)");
 	rig_park(&r);
-	assert_int_equal(r.generations, 1);
-	replay_segments(&re, &r.d.cap.spool, r.segs);
-	rig_stop(&r);
-	peer_leave(&p);
-	replay_equals(&re, r.path);
-	dyn_free(&re.image);
-	rig_fini(&r);
+	all_is_there(&r, &p, &re);
 }
 
 /* The application cannot be stopped from reading and writing by any state of ours. */
