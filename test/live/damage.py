@@ -266,7 +266,11 @@ class Scene:
                 continue
             where = f"byte {head.index(at)} of the head" if in_head else f"byte {payload.index(at)}"
             where += f" of {NAMES.get(record.type, record.type)} {wire.position_text(record.generation, *record[3:5])}"
-            out.append(("flip", at, r.choice((1, 0x80, 0xFF, 1 << r.randrange(8))), must, where))
+            mask = r.choice((1, 0x80, 0xFF, 1 << r.randrange(8)))
+            # A plain snapshot whose index says one less is the same content, and the first WAL index the next one.
+            if record.type == wire.SNAPSHOT and head.index(at) == 23 and record[3] ^ mask == record[3] - 1:
+                must = False
+            out.append(("flip", at, mask, must, where))
         cuts = []
         for record, head, payload in records:
             end = (payload or head)[-1] + 1
