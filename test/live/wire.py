@@ -157,9 +157,9 @@ class FileSource:
 
 
 def stream_url(base, path, **query):
-    """The URL of a stream; numbers are written as hexadecimal."""
-    q = {"path": path}
-    q.update({k: f"{v:x}" if isinstance(v, int) else v for k, v in query.items() if v is not None})
+    """The URL of a stream; numbers are written as hexadecimal, a generation with all its 16 digits."""
+    q, digits = {"path": path}, {"generation": 16}
+    q.update({k: f"{v:0{digits.get(k, 1)}x}" if isinstance(v, int) else v for k, v in query.items() if v is not None})
     return base.rstrip("/") + "/stream?" + urllib.parse.urlencode(q)
 
 
