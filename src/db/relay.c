@@ -55,6 +55,8 @@ enum {
 	BRAKE_PIECE_BYTES = 4 << 20,
 	CKPT_WAIT_US = 5000,
 	CKPT_RETRY_US = 20,
+	INSISTS_US = 25000,
+	INSISTS_LOOKS = 5,
 	SLOT_FIRST = 2, /* of those that we take for ourselves: see conn_take_slot */
 	SLOT_LAST = 4,
 	SHM_LOCK_OFFSET = 120, /* of the first lock byte in the -shm */
@@ -269,6 +271,21 @@ static bool single_threaded(int pid)
 	return threads == 1;
 }
 
+/* A process of several threads: a stale PASSIVE in one and a long write transaction in another look the same
+ * for a moment. That lasts as long as the one sleeps between two instructions; a FULL that waits for us lasts.
+ * Should it be the former after all, what happens is what happens without us. */
+static bool insists_for_long(struct relay *r, int pid, const uint8_t raw[WAL_INDEX_HEADER_BYTES])
+{
+	int64_t now_us = mono_us();
+	if (r->insists_pid != pid || memcmp(r->insists_raw, raw, sizeof r->insists_raw) != 0) {
+		r->insists_pid = pid;
+		memcpy(r->insists_raw, raw, sizeof r->insists_raw);
+		r->insists_us = now_us;
+		r->insists_seen = 0;
+	}
+	return ++r->insists_seen >= INSISTS_LOOKS && now_us - r->insists_us >= INSISTS_US;
+}
+
 /* A process of one thread that has the checkpoint lock and the write lock is in a FULL, RESTART or TRUNCATE, or
  * in a checkpoint that it began inside its own write transaction. Either way no WAL was restarted since it read
  * the header: that is a proof too. It matters for an application that checkpoints right after the first commit
@@ -281,8 +298,11 @@ static bool prove_by_holder(struct relay *r, const struct wal_index *h)
 	struct conn *c = relay_conn(r);
 	if (!conn_index(c, before, &now) || memcmp(now.salt, h->salt, sizeof now.salt) != 0)
 		return false;
-	if (!relay_foreign_insists(r, &pid) || !single_threaded(pid) || !relay_foreign_insists(r, &again) ||
-	    again != pid || !conn_index(c, after, &now) || memcmp(before, after, sizeof before) != 0)
+	if (!relay_foreign_insists(r, &pid))
+		return false;
+	bool alone = single_threaded(pid);
+	if (!relay_foreign_insists(r, &again) || again != pid || !conn_index(c, after, &now) ||
+	    memcmp(before, after, sizeof before) != 0 || (!alone && !insists_for_long(r, pid, after)))
 		return false;
 	note_proof(r, h);
 	r->n.proofs++;

@@ -36,6 +36,10 @@ struct relay {
 	bool proven_empty;  /* the WAL was empty then */
 	bool walked_lately; /* the application checkpoints by itself */
 	int left[2];	    /* read slots >= 1 that we left last */
+	int insists_pid;    /* the process that was seen with both locks last, over this index, */
+	uint8_t insists_raw[WAL_INDEX_HEADER_BYTES];
+	int64_t insists_us;		      /* since when, */
+	int insists_seen;		      /* and how often */
 	uint8_t slow[WAL_INDEX_HEADER_BYTES]; /* the index for which an end was waited for awake already */
 	int shm_fd; /* for F_GETLK only; opened after SQLite did, closed after it closed */
 	/* Only a test sets this: the guard is left out, to show that without it SQLite's WAL-reset bug hides
