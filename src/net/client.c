@@ -11,7 +11,7 @@
  *
  * Failure modes: the library is not there (ERR_FAIL, names the package); no connection, a certificate that is
  * not trusted (ERR_UNREACHABLE, with the library's own words); silence (ERR_DEADLINE); a status other than 200
- * is an answer, with the first line of its body. */
+ * is an answer, with the first line of its body, which is not waited for longer than for an answer. */
 #define CURL_DISABLE_TYPECHECK /* the functions are called through pointers */
 #include "net/client.h"
 
@@ -232,12 +232,12 @@ static size_t on_body(char *p, size_t size, size_t n, void *arg)
 	struct client *c = arg;
 	size_t bytes = size * n;
 	see_status(c);
-	c->silent_us = 0;
 	c->bytes += bytes;
 	if (c->answer.status != 200) {
 		keep_line(c, p, bytes);
 		return bytes;
 	}
+	c->silent_us = 0;
 	if (c->sink(c->arg, (struct span){ (const uint8_t *)p, bytes }, c->e) == 0)
 		return bytes;
 	c->sink_failed = true;
@@ -360,6 +360,14 @@ static enum client_result ended(struct client *c, CURLcode code, struct err *e)
 	return err_set(e, kind, "%s: %s", c->base, why);
 }
 
+/* Of an answer that is no content one line is enough, and it does not go on for ever: what follows a status
+ * that was damaged on its way may be a stream. */
+static bool refused(const struct client *c)
+{
+	return c->answer.status != 0 && c->answer.status != 200 &&
+	       (c->line_ended || (c->answer_us > 0 && c->silent_us >= c->answer_us));
+}
+
 static enum client_result silent(struct client *c, struct err *e)
 {
 	int64_t most_us = c->answer.status == 0 ? c->answer_us : c->silence_us;
@@ -400,6 +408,10 @@ enum client_result client_turn(struct client *c, int64_t max_wait_us, struct err
 		return CLIENT_FAIL;
 	}
 	see_status(c);
+	if (refused(c)) {
+		client_stop(c);
+		return CLIENT_END;
+	}
 	return silent(c, e);
 }
 

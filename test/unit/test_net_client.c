@@ -268,6 +268,29 @@ static void a_long_line_is_cut(void **state)
 	client_free(c);
 }
 
+/* A status that was damaged on its way, say: what comes with it has no end. */
+static void a_refusal_without_an_end(void **state)
+{
+	static char stream[600000] = "HTTP/1.1 208 OK\r\nTransfer-Encoding: chunked\r\n\r\n80000\r\n";
+	struct err e;
+	(void)state;
+	memset(stream + strlen(stream), 1, 500000);
+	const char *const says[] = { stream, "HTTP/1.1 503 No\r\n\r\nnot ready\n",
+				     "HTTP/1.1 404 No\r\n\r\nno" };
+	struct client *c = client_for("http", (struct client_options){ .answer_us = 60000000 });
+	leap_s = 1;
+	for (size_t i = 0; i < sizeof says / sizeof *says; i++) {
+		peer_expect(text(says[i]), false);
+		begin(c, (struct client_request){ .lz4 = false });
+		if (end_of(c, &e) != CLIENT_END)
+			fail_msg("case %zu: %s", i, e.text);
+		assert_int_equal(taken.body.len, 0);
+	}
+	assert_string_equal(client_answer(c)->text, "no");
+	leap_s = 0;
+	client_free(c);
+}
+
 /* ---- what goes wrong ---- */
 
 static void answers_that_are_none(void **state)
@@ -502,6 +525,7 @@ int main(void)
 		cmocka_unit_test(answers_that_are_good),
 		cmocka_unit_test(statuses_are_answers),
 		cmocka_unit_test(a_long_line_is_cut),
+		cmocka_unit_test(a_refusal_without_an_end),
 		cmocka_unit_test(answers_that_are_none),
 		cmocka_unit_test(nobody_there),
 		cmocka_unit_test(what_the_sink_says),
