@@ -44,6 +44,7 @@ enum {
 	DESCRIPTORS_KEPT = 512,
 	DESCRIPTORS_EACH = 8, /* most while it is open: SQLite's six, for the locks, of the metadata */
 	WALKED_LATELY_US = 60000000,
+	CALLED_LATELY_US = 2000000,
 	RETRY_MIN_US = 2000,
 	BRAKE_FRAMES = 2500,
 	FAST_FRAME_US = 200,
@@ -573,6 +574,20 @@ static int64_t brake_frames(const struct db *d)
 	return most < BRAKE_FRAMES ? most : BRAKE_FRAMES;
 }
 
+static bool called_lately(const struct db *d)
+{
+	return d->called_us > 0 && mono_us() - d->called_us < CALLED_LATELY_US;
+}
+
+/* The length from which the writer is stopped for a moment. An application that calls its checkpoints by
+ * itself, as its last one says, is not to find that we are in one: SQLite gives BUSY then, at once. */
+static int64_t force_frames(const struct db *d)
+{
+	if (called_lately(d))
+		return d->o.max_checkpoint_pages * 2;
+	return d->relay.walked_lately ? d->o.max_checkpoint_pages * 3 / 4 : brake_frames(d);
+}
+
 /* The length from which the WAL of a busy database is to be closed. Past an application's own automatic
  * checkpoint (1,000 pages unless it says otherwise) every commit tries a checkpoint in vain, which costs more
  * than a short hold; and while one is prepared a writer at full speed appends twice as much again. Holds that
@@ -596,7 +611,7 @@ static enum relay_result capture_latest(struct db *d, struct wal_index *h, struc
 	/* What is long overdue is captured with the brake on (let_go), or the writer would run ahead meanwhile.
 	 */
 	bool overdue = d->o.max_checkpoint_pages > 0 && h->mx_frame >= 2 * brake_frames(d) &&
-		       mono_us() >= d->retry_us && !d->frozen;
+		       h->mx_frame >= force_frames(d) && mono_us() >= d->retry_us && !d->frozen;
 	uint64_t budget = overdue ? CAPTURE_PIECE_BYTES : CAPTURE_BUDGET_BYTES;
 	/* Of a long WAL more will come before it is let go: then it is synced together, before that and at the
 	 * latest when it is handed out. */
@@ -655,7 +670,17 @@ static bool may_see_again(struct db *d)
 	return true;
 }
 
-/* Whether somebody else's checkpoints copy the WAL: then it is left to them. */
+/* The application calls checkpoints: it is seen in one, or one came to a WAL that its commits had let grow. */
+static void calls_its_own(struct db *d)
+{
+	d->relay.walked_lately = true;
+	d->left_alone = false;
+	d->called_us = mono_us();
+	d->rest_us = d->called_us + WALKED_LATELY_US;
+}
+
+/* Whether somebody else's checkpoints copy the WAL: then it is left to them. Automatic ones begin with the
+ * commit that makes it long enough, so one that did not even begin will not come, or is called now and then. */
 static void see_who_copies(struct db *d, const struct wal_index *h)
 {
 	uint32_t before = d->backfill;
@@ -664,11 +689,15 @@ static void see_who_copies(struct db *d, const struct wal_index *h)
 		d->index_began_us = mono_us();
 		before = 0;
 	}
-	d->backfill = shm_backfill(relay_conn(&d->relay)->shm);
+	const volatile uint8_t *shm = relay_conn(&d->relay)->shm;
+	bool grown = h->mx_frame >= LEFT_ALONE_PARTS * d->o.min_checkpoint_pages / 2;
+	d->backfill = shm_backfill(shm);
 	if (d->backfill > before && d->relay.n.copies == d->copies) {
+		if (d->left_alone || (grown && called_lately(d)))
+			calls_its_own(d);
 		d->left_alone = false;
 		d->copied_us = mono_us();
-	} else if (d->backfill == 0 && h->mx_frame >= LEFT_ALONE_PARTS * d->o.min_checkpoint_pages / 2 &&
+	} else if (grown && d->backfill == 0 && shm_attempted(shm) == 0 && !called_lately(d) &&
 		   conn_slot(relay_conn(&d->relay)) > 0) {
 		d->left_alone = true;
 	}
@@ -705,7 +734,7 @@ static enum let_go decide(struct db *d, const struct db_order *order, int64_t no
 		return conn_slot(relay_conn(&d->relay)) == 0 ? LET_BE : LET_PARK;
 	if (order->frozen)
 		return LET_BE;
-	if (now_us >= d->retry_us && limit > 0 && frames >= (self ? limit * 3 / 4 : brake_frames(d)))
+	if (now_us >= d->retry_us && limit > 0 && frames >= force_frames(d))
 		return LET_FORCE;
 	bool overdue = d->o.checkpoint_interval_us > 0 && now_us - d->copied_us > d->o.checkpoint_interval_us;
 	if (!d->left_alone && !order->pin && !overdue && quiet_us < QUIET_US)
@@ -749,12 +778,12 @@ static enum relay_result rounds(struct db *d, enum let_go what, struct err *e)
 static enum relay_result go_along(struct db *d, const struct db_order *order, struct err *e)
 {
 	static atomic_flag stays = ATOMIC_FLAG_INIT;
-	int64_t most = d->relay.walked_lately ? d->o.max_checkpoint_pages * 3 / 4 : brake_frames(d);
 	bool fast = d->mx_frame >= FAST_LEAST_FRAMES &&
 		    d->mx_frame * (int64_t)FAST_FRAME_US > mono_us() - d->index_began_us;
 	bool stay = fast && !order->stop && !atomic_flag_test_and_set(&stays);
 	struct relay_pace p = { .step_frames = (uint32_t)busy_frames(d),
-				.most_frames = d->o.max_checkpoint_pages > 0 ? (uint32_t)most : UINT32_MAX,
+				.most_frames =
+					d->o.max_checkpoint_pages > 0 ? (uint32_t)force_frames(d) : UINT32_MAX,
 				.stay_us = stay ? STAY_US : 0 };
 	enum relay_result rc = relay_along(&d->relay, &d->cap, &p, e);
 	if (stay)
@@ -869,8 +898,7 @@ static enum relay_result work(struct db *d, const struct db_order *order, struct
 	}
 	if (rc == RELAY_OK && order->walk) {
 		rc = relay_walk(&d->relay, &d->cap, e);
-		d->relay.walked_lately = true;
-		d->rest_us = mono_us() + WALKED_LATELY_US;
+		calls_its_own(d);
 	} else if (d->relay.walked_lately && mono_us() > d->rest_us) {
 		d->relay.walked_lately = false;
 	}

@@ -73,6 +73,7 @@ struct db {
 	int64_t index_began_us;			/* and when it was seen first */
 	uint64_t copies;			/* of ours, up to the last look */
 	bool left_alone;			/* nobody else's checkpoints copy the WAL */
+	int64_t called_us;			/* the application's last checkpoint that it called by itself */
 	int64_t changed_us, copied_us, rest_us; /* monotonic: header changed, copy tried, may rest from */
 	int64_t retry_us, gap_us, twice_us;	/* twice: found open under another name since */
 	struct recapture head;			/* how far it has come */

@@ -391,6 +391,49 @@ static void test_along(void **state)
 	all_is_there(&r, &p, &re);
 }
 
+/* Many commits, of which no automatic checkpoint takes notice. Whether we copied any of them. */
+static bool grows_and_is_copied(struct rig *r, struct peer *p)
+{
+	uint64_t copies = r->d.relay.n.copies;
+	for (int i = 0; i < 4; i++) {
+		peer_do(p, "INSERT INTO t(v) VALUES(zeroblob(400000))");
+		rig_step(r);
+	}
+	return r->d.relay.n.copies > copies;
+}
+
+/* An application without automatic checkpoints is copied for. Once it calls checkpoints that wait, it is not to
+ * find us in one, or it would get BUSY at once: the WAL is left to it. */
+static void test_called(void **state)
+{
+	(void)state;
+	static const char *const modes[] = { "FULL", "RESTART", "TRUNCATE" };
+	for (int m = 0; m < 3; m++) {
+		struct rig r;
+		struct peer p = rig_make_db(at("called%d", m), "PRAGMA wal_autocheckpoint=0");
+		rig_init(&r, at("called%d", m));
+		r.d.o.min_checkpoint_pages = 100;
+		r.d.o.max_checkpoint_pages = 400;
+		rig_park(&r);
+		struct replay re = rig_image(&r);
+		assert_true(grows_and_is_copied(&r, &p));
+		bool left = false;
+		for (int i = 0; i < 20 && !left; i++) { /* this machine may stand still: then we take over */
+			peer_do(&p, "INSERT INTO t(v) VALUES(zeroblob(400000))");
+			peer_tell(&p, "PRAGMA wal_checkpoint(%s)", modes[m]);
+			struct pollfd w = { .fd = p.from, .events = POLLIN };
+			while (poll(&w, 1, 0) == 0)
+				if (!rig_turn(&r))
+					sleep_us(300);
+			peer_hear(&p);
+			left = !grows_and_is_copied(&r, &p);
+		}
+		assert_true(left);
+		rig_park(&r);
+		all_is_there(&r, &p, &re);
+	}
+}
+
 /* Readers of the application on all slots that we take for ourselves: an ordinary read serves as well, until
  * one of them is free. */
 static void test_slots_taken(void **state)
@@ -654,6 +697,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_walk_slot_taken),
 		cmocka_unit_test(test_walk_for_nothing),
 		cmocka_unit_test(test_along),
+		cmocka_unit_test(test_called),
 		cmocka_unit_test(test_slots_taken),
 		cmocka_unit_test(test_foreign_reader),
 		cmocka_unit_test(test_reset_bug_guarded),
