@@ -3,8 +3,9 @@
 #
 # scripts/test.sh BUILD_DIR [test…]
 #
-# 1. Runs the unit tests of BUILD_DIR and test/e2e/*.t through prove, two at a time, or only the tests named (`unit`:
-#    all unit tests). The tortures come last and take TORTURE_SECS each (0: they are left out).
+# 1. Runs the unit tests of BUILD_DIR and test/e2e/*.t through prove, or only the tests named (`unit`: all unit
+#    tests), TEST_JOBS at a time (3: many of them mostly wait). The tortures come last and take TORTURE_SECS each (0:
+#    they are left out).
 # 2. In a sanitizer build looks at what the sanitizers wrote, also in processes whose exit status nobody sees.
 #
 # The last line is "Result: PASS", or the exit status is not 0.
@@ -45,7 +46,7 @@ done
 
 rc=0
 # shellcheck disable=SC2086  # words: names of tests have no spaces
-prove --exec '' --jobs "${TEST_JOBS:-2}" --timer $tests || rc=$?
+prove --exec '' --jobs "${TEST_JOBS:-3}" --timer $tests || rc=$?
 
 if [ -n "$(ls "$reports")" ]; then
   cat "$reports"/*
