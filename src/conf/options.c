@@ -77,7 +77,7 @@ const struct option options[] = {
 	{ TOP("exec", COMMAND), FIELD(conf, exec),
 	  .sentence = "command to run beside replication; its exit status becomes that of walbrook" },
 	{ TOP("addr", TEXT), FIELD(conf, addr), .check = check_address,
-	  .sentence = "address that serves /metrics and /healthz, e.g. :9090" },
+	  .sentence = "address of the page, status, metrics, health, and for followers, e.g. :9090" },
 	{ TOP("access-key-id", TEXT), FIELD(conf, access_key_id),
 	  .sentence = "access key of every S3 replica without its own" },
 	{ TOP("secret-access-key", TEXT), FIELD(conf, secret_access_key), .secret = true,
