@@ -246,6 +246,28 @@ const char *path_base(const char *path)
 	return slash ? slash + 1 : path;
 }
 
+char *shell_word(char *buf, size_t n, const char *word)
+{
+	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789%+,-./:=@_";
+	size_t at = 0;
+	if (*word && !word[strspn(word, plain)]) {
+		snprintf(buf, n, "%s", word);
+		return buf;
+	}
+	buf[at++] = '\'';
+	for (; *word && at + 6 < n; word++) {
+		if (*word == '\'') { /* ends the quotes, is quoted by a backslash, begins them again */
+			memcpy(buf + at, "'\\''", 4);
+			at += 4;
+		} else {
+			buf[at++] = *word;
+		}
+	}
+	buf[at++] = '\'';
+	buf[at] = 0;
+	return buf;
+}
+
 /* HOME, else what the user database says. */
 static int home_dir(char *buf, struct err *e)
 {

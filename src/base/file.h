@@ -45,5 +45,7 @@ int path_join(char *buf, const char *dir, const char *name);
 int path_dir(char *buf, const char *path);
 int path_absolute(char *buf, const char *path, struct err *e); /* ~ expanded, lexically cleaned, links kept */
 const char *path_base(const char *path);		       /* borrows from path */
+/* The word as it is written in a shell, in quotes if it needs them; cut when it does not fit. Returns buf. */
+char *shell_word(char *buf, size_t n, const char *word);
 
 #endif

@@ -46,7 +46,7 @@ struct restore_flags {
 
 #define AT(member) offsetof(struct restore_flags, member)
 
-enum { PARALLELISM = 8, PARALLELISM_MAX = 256 };
+enum { PARALLELISM = 8, PARALLELISM_MAX = 256, WORDS_BYTES = 3 * PATH_BYTES };
 
 static const struct args_flag flags[] = {
 	{ "o", ARGS_TEXT, AT(output), "PATH", "file to make; without it the path of the configured database", 0,
@@ -207,6 +207,7 @@ static int find_source(struct job *j, struct err *e)
 struct opener {
 	const struct conf_replica *conf;
 	struct age_keys keys;
+	char words[WORDS_BYTES];
 };
 
 static int open_more(void *arg, struct store **ret, struct err *e)
@@ -215,11 +216,30 @@ static int open_more(void *arg, struct store **ret, struct err *e)
 	return store_open_keyed(conf_replica_target(o->conf), true, NULL, &o->keys, ret, e);
 }
 
+/* How this replica is named in a further command: the flags that this one was given, and the argument. */
+static char *source_words(const struct job *j, const struct conf_replica *r, char buf[WORDS_BYTES])
+{
+	size_t n = 0;
+	char word[2 * PATH_BYTES];
+	*buf = 0;
+	if (j->f.no_expand_env && j->target.db)
+		n += (size_t)snprintf(buf, WORDS_BYTES, "-no-expand-env ");
+	if (j->target.replicas_n > 1)
+		n += (size_t)snprintf(buf + n, WORDS_BYTES - n, "-replica %s ",
+				      shell_word(word, PATH_BYTES, r->name));
+	if (j->f.identity)
+		n += (size_t)snprintf(buf + n, WORDS_BYTES - n, "-identity %s ",
+				      shell_word(word, sizeof word, j->f.identity));
+	if (n < WORDS_BYTES)
+		target_words(&j->target, buf + n, WORDS_BYTES - n);
+	return buf;
+}
+
 static int source_add(struct job *j, struct conf_replica *r, struct err *e)
 {
 	struct opener *o = &j->openers[j->sources_n];
 	struct restore_source s = { .name = r->name, .open_more = open_more, .arg = o };
-	s.how_to_name = j->target.db ? j->target.db->path : conf_replica_target(r);
+	s.how_to_name = source_words(j, r, o->words);
 	o->conf = r;
 	if (conf_replica_keys(r, &o->keys, NULL, e) < 0)
 		return -1;

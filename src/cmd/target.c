@@ -135,38 +135,14 @@ bool target_wants(const struct target *t, const struct conf_replica *r)
 	return !t->only || strcmp(r->name, t->only) == 0;
 }
 
-/* As a shell takes it for one word. */
-static void quote(const char *word, FILE *to)
-{
-	size_t plain = strspn(word, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789%+,-./:=@_");
-	if (*word && !word[plain]) {
-		fputs(word, to);
-		return;
-	}
-	fputc('\'', to);
-	for (; *word; word++)
-		if (*word == '\'')
-			fputs("'\\''", to);
-		else
-			fputc(*word, to);
-	fputc('\'', to);
-}
-
 char *target_words(const struct target *t, char *buf, size_t n)
 {
-	char shown[PATH_BYTES];
-	*buf = 0;
-	FILE *to = fmemopen(buf, n, "w");
-	if (!to)
-		return buf;
-	if (t->db && t->config) {
-		fputs("-config ", to);
-		quote(t->config, to);
-		fputc(' ', to);
-	}
-	quote(t->db ? t->db->path : conf_replica_shown(&t->single, shown), to);
-	fclose(to); /* adds the 0, also when it is cut */
-	buf[n - 1] = 0;
+	char shown[PATH_BYTES], config[2 * PATH_BYTES] = "", place[2 * PATH_BYTES];
+	bool named = t->db && t->config;
+	if (named)
+		shell_word(config, sizeof config, t->config);
+	shell_word(place, sizeof place, t->db ? t->db->path : conf_replica_shown(&t->single, shown));
+	snprintf(buf, n, "%s%s%s%s", named ? "-config " : "", config, named ? " " : "", place);
 	return buf;
 }
 

@@ -15,7 +15,9 @@
  *
  * Failure:
  *   a damaged snapshot     a warning; the next older one and all WAL since then are used, if that is possible
- *   a damaged segment      an error that names it and the command that restores what is before it
+ *   a damaged segment      an error that names it and the command that restores what is before it: the last
+ * commit whose time is known, else the last whole WAL index
+ *   a damaged source       another one that reaches as far in the generation is used, with a warning
  *   an object is gone      retention ran meanwhile: list again and begin anew, twice at most
  *   a source has no answer another one is used, with a warning; if none is left its error is the result, for a
  * backup that cannot be reached is not a backup that does not exist */
@@ -28,6 +30,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "restore/apply.h"
 #include "restore/fetch.h"
@@ -196,7 +199,7 @@ static int choose(struct run *r, struct listing *ret, struct err *e)
 	size_t failed = r->sources_n;
 	for (size_t i = 0; i < r->sources_n; i++) {
 		struct err one = ERR_INIT;
-		if (source_list(r, &r->sources[i], &c, &one) == 0)
+		if (r->sources[i].damaged || source_list(r, &r->sources[i], &c, &one) == 0)
 			continue;
 		if (stop_check(e) < 0) {
 			candidates_free(&c);
@@ -268,19 +271,69 @@ static bool index_works(struct listing *l, uint64_t index)
 	return plan_make(&l->plan, &pw, &p, &e) == 0;
 }
 
+static const char *how_to_name(const struct listing *l)
+{
+	return l->source->how_to_name ? l->source->how_to_name : l->source->store->label;
+}
+
+static int hint_command(const struct run *r, const struct listing *l, const char *state, const char *flag,
+			struct err *e)
+{
+	char output[2 * PATH_BYTES];
+	return err_hint(
+		e, "The last state that can be restored is %s: walbrook restore -generation %s %s -o %s %s",
+		state, l->plan.generation.name, flag, shell_word(output, sizeof output, r->wish->output),
+		how_to_name(l));
+}
+
+/* The last commit before the damaged segment that a time names, because the one after it was later. 0: none is
+ * known. */
+static int64_t time_before(const struct run *r, const struct listing *l, struct position bad)
+{
+	struct wal_index_doc d;
+	struct err unread = ERR_INIT;
+	struct position last = r->result.reached;
+	int64_t us = 0;
+	if (last.index != bad.index ||
+	    list_doc_read(l->source->store, &l->plan.generation, bad.index, &d, &unread) <= 0)
+		return 0;
+	if (last.offset > bad.offset)
+		last.offset = bad.offset;
+	for (size_t i = 0; i + 1 < d.commits_n && d.commits[i].offset <= last.offset; i++)
+		if (d.commits[i + 1].wall_us > d.commits[i].wall_us)
+			us = d.commits[i].wall_us;
+	index_doc_free(&d);
+	return us;
+}
+
+/* The hint for damage inside an index: the last commit before it, by its time. */
+static bool hint_time(struct run *r, struct listing *l, struct position bad, struct err *e)
+{
+	char when[TIME_TEXT_BYTES], flag[TIME_TEXT_BYTES + 16];
+	struct plan_wish pw = { .by_time = true, .wall_us = time_before(r, l, bad) };
+	struct plan p;
+	struct err why = ERR_INIT;
+	if (pw.wall_us == 0 || listing_docs(l, &pw, &why) < 0 || plan_make(&l->plan, &pw, &p, &why) < 0 ||
+	    (p.segments_n > 0 && position_compare(p.segments[p.segments_n - 1].at, bad) >= 0))
+		return false;
+	snprintf(flag, sizeof flag, "-timestamp %s", time_format(when, pw.wall_us, 6));
+	hint_command(r, l, when, flag, e);
+	return true;
+}
+
 /* The hint for damage at index `bad`: what comes before it can be had. */
 static int hint_before(struct run *r, struct listing *l, uint64_t bad, struct err *e)
 {
+	char state[32], flag[32];
 	if (bad == 0 || !index_works(l, bad - 1))
-		return err_hint(e,
-				"Nothing before it can be restored from generation %s; "
-				"walbrook generations shows what else there is",
-				l->plan.generation.name);
-	const char *how = l->source->how_to_name ? l->source->how_to_name : l->source->store->label;
-	return err_hint(e,
-			"The last state that can be restored is index %08" PRIx64
-			": walbrook restore -generation %s -index %" PRIx64 " -o %s %s",
-			bad - 1, l->plan.generation.name, bad - 1, r->wish->output, how);
+		return err_hint(
+			e,
+			"No whole WAL index before it can be restored from generation %s; walbrook verify %s "
+			"tells what can be restored",
+			l->plan.generation.name, how_to_name(l));
+	snprintf(state, sizeof state, "index %08" PRIx64, bad - 1);
+	snprintf(flag, sizeof flag, "-index %" PRIx64, bad - 1);
+	return hint_command(r, l, state, flag, e);
 }
 
 /* The plan cannot be made because of a hole. It lies behind the newest snapshot that fits, in the lowest index
@@ -557,10 +610,41 @@ static int from_listing(struct run *r, struct listing *l, struct position end, s
 		if (e->kind != ERR_DAMAGED)
 			return -1;
 		if (failed.what == FAILED_SEGMENT)
-			return hint_before(r, l, failed.at.index, e);
+			return hint_time(r, l, failed.at, e) ? -1 : hint_before(r, l, failed.at.index, e);
 		if (older_snapshot(r, l, &pw, failed.at.index, e) < 0)
 			return -1;
 	}
+}
+
+/* Where what a listing holds ends, as far as it can be seen: at least where its last segment begins. */
+static struct position end_of(const struct listing *l, struct position documented)
+{
+	struct position at = { 0, 0 };
+	return listing_newest(l, &at) && position_compare(at, documented) > 0 ? at : documented;
+}
+
+/* What the best source holds is damaged (*e): does another one reach as far in the same generation? Then it is
+ * the best. Else it is named, if it is of the generation at all. */
+static bool other_source(struct run *r, struct listing *bad, struct position bad_end, struct err *e)
+{
+	struct listing l;
+	struct err why = ERR_INIT;
+	struct position end = { 0, 0 };
+	char at[POSITION_TEXT_BYTES];
+	bad->source->damaged = true;
+	if (r->sources_n < 2 || choose(r, &l, &why) < 0)
+		return false;
+	bool same = generation_equal(&l.plan.generation, &bad->plan.generation) &&
+		    documented_end(&l, &end, &why) == 0;
+	bool as_far = same && position_compare(end_of(&l, end), end_of(bad, bad_end)) >= 0;
+	if (as_far)
+		log_warn("restore: a replica is damaged, another one that reaches as far is used",
+			 L_S("damaged", bad->source->name), L_S("used", l.source->name), L_S("error", e->text));
+	else if (same)
+		err_hint(e, "Another replica reaches to %s at least; to restore from it say -replica %s",
+			 position_format(at, &l.plan.generation, end_of(&l, end)), l.source->name);
+	listing_free(&l);
+	return as_far;
 }
 
 static int run(struct run *r, struct err *e)
@@ -575,7 +659,10 @@ static int run(struct run *r, struct err *e)
 		int rc = file && r->out.fd < 0 ? output_open(&r->out, w->output, &w->owner, e) : 0;
 		if (rc == 0)
 			rc = from_listing(r, &l, end, e);
+		bool other = rc < 0 && e->kind == ERR_DAMAGED && other_source(r, &l, end, e);
 		listing_free(&l);
+		if (other)
+			continue;
 		if (rc == 0)
 			return file ? output_publish(&r->out, e) : 0;
 		if (rc < 0 || r->anew == ANEW_MAX)

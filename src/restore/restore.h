@@ -22,8 +22,10 @@ struct restore_source {
 	/* Opens one more handle on the same destination for a fetching worker; closed with store_close. */
 	int (*open_more)(void *arg, struct store **ret, struct err *e);
 	void *arg;
-	const char *how_to_name; /* how a person names this source on the command line (URL, or path of the
-				    database), for "what can still be restored and by which command" */
+	const char *how_to_name; /* how a person names this source on the command line, quoted for a shell (URL,
+				    or path of the database and the flags that it takes), for "what can still
+				    be restored and by which command" */
+	bool damaged; /* set by restore_run: what it holds cannot be restored, another source was tried */
 	bool sealed; /* encrypted, and there is no key: chosen only when no other source has anything, to say so
 		      */
 };
@@ -59,9 +61,9 @@ struct restore_result {
 
 /* Chooses the best of n sources (the newest moment that fits the wish; a source that cannot be listed is logged
  * and skipped as long as another one works) and restores from it. A damaged newest snapshot falls back to an
- * older one, with a warning. ERR_EXISTS: output exists (checked before anything else) or a stale -wal, -shm or
- * -journal lies beside it. ERR_NOTHING: no backup. ERR_DAMAGED: text names object, reason, and hints the
- * command that still works. */
+ * older one, a damaged source to another one that reaches as far, with a warning. ERR_EXISTS: output exists
+ * (checked before anything else) or a stale -wal, -shm or -journal lies beside it. ERR_NOTHING: no backup.
+ * ERR_DAMAGED: text names object, reason, and hints the command that still works. */
 int restore_run(struct restore_source *sources, size_t n, const struct restore_wish *w,
 		struct restore_result *ret, struct err *e);
 

@@ -176,6 +176,17 @@ rm -rf "$T/broken/generations/$generation/snapshots"
 run walbrook restore -o "$T/x" "$T/broken"
 fails 4 "no snapshot" 'no backup found|snapshot'
 is "$(ls "$T" | grep -c '^x')" 0 "nothing is left behind by any of these"
+broken
+mv "$T/broken" "$T/it's broken"
+segment=$(find "$T/it's broken" -name '*.wal.lz4' | sort | tail -n 1)
+printf '\377' | dd of="$segment" bs=1 seek=$(($(wc -c <"$segment") - 2)) conv=notrunc status=none
+printf 'dbs: [{path: "%s", replicas: [{path: "%s"}, {path: "%s", name: none}]}]\n' \
+  "$T/lost.db" "$T/it's broken" "$T/empty" >"$T/a config.yml"
+run walbrook restore -config "$T/a config.yml" "$T/lost.db"
+fails 5 "a damaged replica of a configured database" "${segment##*/}" '-config' '-replica file'
+eval "run walbrook ${out##*: walbrook }"
+is "$rc" 0 "the command that the message names works as it stands" || note "$out"
+is "$(sql "$T/lost.db" 'SELECT max(a) FROM t')" 3 "and restores all that comes before the damage"
 
 note "databases"
 LIMIT=15

@@ -663,7 +663,7 @@ static void test_gap_and_overlap(void **state)
 	world_small(&w, "r", 1);
 	shell("mv '%s' '%s'", under("r/generations/" GEN "/wal/00000000_00001038.wal.lz4"),
 	      under("r/generations/" GEN "/wal/00000000_00000038.wal.lz4"));
-	expect_error(wish_new(), ERR_DAMAGED, "overlaps", "Nothing before it can be restored");
+	expect_error(wish_new(), ERR_DAMAGED, "overlaps", "No whole WAL index before it can be restored");
 	world_free(&w);
 }
 
@@ -695,6 +695,33 @@ static void test_known_end(void **state)
 	/* A damaged document is worth a warning only. */
 	shell("printf x > '%s'", under("r/generations/" GEN "/index/00000001.index"));
 	expect_restored(wish_new(), &w.db);
+	world_free(&w);
+}
+
+/* Damage inside an index: the commits of the segments before it can be had by time, and the hint says so. */
+static void test_hint_by_time(void **state)
+{
+	(void)state;
+	struct world w;
+	struct restore_wish wish = wish_new();
+	world_small(&w, "r", 1);
+	struct wal_index_doc d = { .page_bytes = 4096, .end_offset = wal_offset_of(4096, 3) };
+	assert_int_equal(index_doc_add(&d, (struct index_commit){ wal_offset_of(4096, 1), 1500000 }), 0);
+	assert_int_equal(index_doc_add(&d, (struct index_commit){ wal_offset_of(4096, 3), 2000000 }), 0);
+	doc_put("r", &d);
+	shell("printf x | dd of='%s' bs=1 seek=40 conv=notrunc status=none",
+	      under("r/generations/" GEN "/wal/00000000_00001038.wal.lz4"));
+	expect_error(wish, ERR_DAMAGED, "00000000_00001038.wal.lz4",
+		     "restored is 1970-01-01T00:00:01.500000Z: walbrook restore -generation " GEN
+		     " -timestamp 1970-01-01T00:00:01.500000Z -o ");
+	wish.by_time = true;
+	wish.wall_us = 1500000;
+	wish.generation = (struct generation){ GEN };
+	struct err e;
+	if (run(wish, &e) < 0)
+		fail_msg("what the hint names does not work: %s", e.text);
+	assert_int_equal(result.reached.offset, wal_offset_of(4096, 1));
+	shell("rm '%s/out/db'", temp);
 	world_free(&w);
 }
 
@@ -1107,6 +1134,41 @@ static void test_interrupt(void **state)
 
 /* ---- several sources ---- */
 
+/* A damaged replica does not matter when another one reaches as far; one that does not is named. */
+static void test_damaged_source(void **state)
+{
+	(void)state;
+	struct world a, b;
+	struct err e = ERR_INIT;
+	struct restore_wish wish = wish_new();
+	world_small(&a, "r", 3);
+	world_small(&b, "r2", 3);
+	shell("find '%s' -type f -exec touch -d @1000 '{}' +", under("r2"));
+	shell("printf x | dd of='%s' bs=1 seek=40 conv=notrunc status=none",
+	      under("r/generations/" GEN "/wal/00000001_00001038.wal.lz4"));
+	for (int hole = 0; hole < 2; hole++) {
+		struct restore_source s[2] = { source_new("r"), source_new("r2") };
+		assert_int_equal(restore_run(s, 2, &wish, &result, &e), 0);
+		assert_string_equal(result.source, "r2");
+		expect_bytes(&b.db);
+		store_close(s[0].store);
+		store_close(s[1].store);
+		shell("rm -f '%s'", under("r/generations/" GEN "/wal/00000001_00000000.wal.lz4"));
+	}
+	shell("rm '%s'", under("r2/generations/" GEN "/wal/00000002_00001038.wal.lz4"));
+	struct restore_source s[2] = { source_new("r"), source_new("r2") };
+	assert_int_equal(restore_run(s, 2, &wish, &result, &e), -1);
+	assert_int_equal(e.kind, ERR_DAMAGED);
+	assert_non_null(strstr(e.text, "missing first segment of index 00000001"));
+	assert_non_null(strstr(e.text, "Another replica reaches to " GEN "/00000002:0 at least"));
+	assert_non_null(strstr(e.text, "-replica r2"));
+	store_close(s[0].store);
+	store_close(s[1].store);
+	expect_nothing_left();
+	world_free(&a);
+	world_free(&b);
+}
+
 static void test_sources(void **state)
 {
 	(void)state;
@@ -1347,6 +1409,7 @@ int main(int argc, char **argv)
 		TEST(test_chain_errors),
 		TEST(test_gap_and_overlap),
 		TEST(test_known_end),
+		TEST(test_hint_by_time),
 		TEST(test_by_time),
 		TEST(test_fuzzy_snapshot),
 		TEST(test_output_taken),
@@ -1356,6 +1419,7 @@ int main(int argc, char **argv)
 		TEST(test_hole_in_first_listing),
 		TEST(test_retention_meanwhile),
 		TEST(test_interrupt),
+		TEST(test_damaged_source),
 		TEST(test_sources),
 		TEST(test_wishes),
 		TEST(test_progress),
