@@ -13,37 +13,17 @@
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
-#include <xxhash.h>
 
 #include "base/sys.h"
+#include "db/records.h"
 
-static const char hex_digits[] = "0123456789abcdef";
-
-static void hex8(char out[17], const uint8_t in[8])
-{
-	for (int i = 0; i < 8; i++) {
-		out[2 * i] = hex_digits[in[i] >> 4];
-		out[2 * i + 1] = hex_digits[in[i] & 15];
-	}
-	out[16] = 0;
-}
-
-static bool unhex8(uint8_t out[8], const char *in)
-{
-	if (strlen(in) != 16)
-		return false;
-	for (int i = 0; i < 8; i++) {
-		const char *hi = strchr(hex_digits, in[2 * i]), *lo = strchr(hex_digits, in[2 * i + 1]);
-		out[i] = (uint8_t)((hi - hex_digits) << 4 | (lo - hex_digits));
-	}
-	return true;
-}
+#define NAME "walbrook-follow 1"
 
 static int state_format(char *out, size_t room, const char *name, const struct follow_state *s)
 {
-	char salt[17], from[17];
-	hex8(salt, s->local.salt);
-	hex8(from, s->source.chain.salt);
+	char salt[RECORDS_SALT_CHARS + 1], from[RECORDS_SALT_CHARS + 1];
+	records_hex(salt, s->local.salt);
+	records_hex(from, s->source.chain.salt);
 	return snprintf(out, room,
 			"%s salt %s frame %" PRIu32 " sum %08" PRIx32 "%08" PRIx32 " change %" PRIx32
 			" is %s index %" PRIx64 " offset %" PRIu64 " page %" PRIu32
@@ -56,7 +36,7 @@ static int state_format(char *out, size_t room, const char *name, const struct f
 
 static const char *state_parse(const char *in, struct follow_state *s)
 {
-	char salt[17], from[17], generation[17];
+	char salt[RECORDS_SALT_CHARS + 1], from[RECORDS_SALT_CHARS + 1], generation[17];
 	int big = 0, at = 0;
 	struct wal_chain *c = &s->source.chain;
 	*s = (struct follow_state){ 0 };
@@ -69,7 +49,7 @@ static const char *state_parse(const char *in, struct follow_state *s)
 		   &at) != 13 ||
 	    at == 0)
 		return NULL;
-	if (!unhex8(s->local.salt, salt) || !unhex8(c->salt, from))
+	if (!records_unhex(s->local.salt, salt) || !records_unhex(c->salt, from))
 		return NULL;
 	if (strcmp(generation, "-") != 0) {
 		if (!generation_valid(generation))
@@ -84,52 +64,25 @@ static const char *state_parse(const char *in, struct follow_state *s)
 
 static int record_format(char out[FOLLOW_RECORD_BYTES], const struct follow_place *p, uint64_t seq)
 {
-	size_t room = FOLLOW_RECORD_BYTES - 18;
-	int n = snprintf(out, room, "walbrook-follow 1 seq %" PRIu64 " inode %" PRIu64 " ", seq, p->inode);
+	size_t room = FOLLOW_RECORD_BYTES;
+	int n = snprintf(out, room, NAME " seq %" PRIu64 " inode %" PRIu64 " ", seq, p->inode);
 	if (n > 0 && (size_t)n < room)
 		n += state_format(out + n, room - (size_t)n, "before", &p->before);
 	if (n > 0 && (size_t)n < room)
 		n += state_format(out + n, room - (size_t)n, "after", &p->after);
-	if (n < 0 || (size_t)n >= room)
-		return -1;
-	snprintf(out + n, 17, "%016" PRIx64, (uint64_t)XXH64(out, (size_t)n, 0));
-	memset(out + n + 16, ' ', FOLLOW_RECORD_BYTES - (size_t)n - 16);
-	out[FOLLOW_RECORD_BYTES - 1] = '\n';
-	return 0;
-}
-
-static bool record_parse(const char in[FOLLOW_RECORD_BYTES], struct follow_place *p, uint64_t *seq)
-{
-	char text[FOLLOW_RECORD_BYTES + 1];
-	int n = 0;
-	uint64_t h = 0;
-	memcpy(text, in, FOLLOW_RECORD_BYTES);
-	text[FOLLOW_RECORD_BYTES] = 0;
-	if (sscanf(text, "walbrook-follow 1 seq %" SCNu64 " inode %" SCNu64 " %n", seq, &p->inode, &n) != 2 ||
-	    n == 0)
-		return false;
-	const char *at = state_parse(text + n, &p->before);
-	at = at ? state_parse(at, &p->after) : NULL;
-	return at && sscanf(at, "%16" SCNx64, &h) == 1 && h == XXH64(text, (size_t)(at - text), 0);
+	return records_seal(out, room, n);
 }
 
 int follow_place_read(const char *path, struct follow_place *ret, uint64_t *ret_seq, struct err *e)
 {
-	struct dyn d = DYN_INIT(4 * FOLLOW_RECORD_BYTES);
-	bool found = false;
-	if (file_read_all(path, &d, e) < 0)
+	char text[RECORDS_MOST_BYTES + 1];
+	int n = 0;
+	if (records_read(path, FOLLOW_RECORD_BYTES, NAME, text, ret_seq, e) < 0)
 		return -1;
-	for (size_t at = 0; at + FOLLOW_RECORD_BYTES <= d.len; at += FOLLOW_RECORD_BYTES) {
-		struct follow_place p;
-		uint64_t seq;
-		if (!record_parse((const char *)d.p + at, &p, &seq) || (found && seq <= *ret_seq))
-			continue;
-		*ret = p;
-		*ret_seq = seq;
-		found = true;
-	}
-	dyn_free(&d);
-	return found ? 0 : err_set(e, ERR_DAMAGED, "%s: holds no good record", path);
+	bool good = sscanf(text, NAME " seq %*u inode %" SCNu64 " %n", &ret->inode, &n) == 1 && n > 0;
+	const char *at = good ? state_parse(text + n, &ret->before) : NULL;
+	at = at ? state_parse(at, &ret->after) : NULL;
+	return at && !*at ? 0 : err_set(e, ERR_DAMAGED, "%s: holds no good record", path);
 }
 
 int follow_place_open(struct follow_place_file *f, const char *path, const struct owner *o, uint64_t seq,
@@ -139,12 +92,11 @@ int follow_place_open(struct follow_place_file *f, const char *path, const struc
 	snprintf(f->path, sizeof f->path, "%s", path);
 	f->fd = sys_open(path, O_WRONLY, 0);
 	if (f->fd < 0 && errno == ENOENT) {
-		char both[2 * FOLLOW_RECORD_BYTES];
+		char rec[FOLLOW_RECORD_BYTES];
 		const struct follow_place none = { .inode = 0 };
-		if (record_format(both, &none, 0) < 0)
+		if (record_format(rec, &none, 0) < 0)
 			return err_set(e, ERR_FAIL, "%s: position does not fit its record", path);
-		memcpy(both + FOLLOW_RECORD_BYTES, both, FOLLOW_RECORD_BYTES);
-		if (file_publish(path, both, sizeof both, o, e) < 0)
+		if (records_make(path, rec, sizeof rec, o, e) < 0)
 			return -1;
 		f->fd = sys_open(path, O_WRONLY, 0);
 	}
@@ -156,8 +108,7 @@ int follow_place_write(struct follow_place_file *f, const struct follow_place *p
 	char rec[FOLLOW_RECORD_BYTES];
 	if (record_format(rec, p, f->seq + 1) < 0)
 		return err_set(e, ERR_FAIL, "%s: position does not fit its record", f->path);
-	off_t at = (off_t)((f->seq + 1) % 2) * FOLLOW_RECORD_BYTES;
-	if (file_pwrite_all(f->fd, f->path, rec, sizeof rec, at, e) < 0)
+	if (records_put(f->fd, f->path, rec, sizeof rec, f->seq + 1, e) < 0)
 		return -1;
 	f->seq++;
 	return 0;
