@@ -417,7 +417,7 @@ int copy_begin(struct follower *f)
 		line_up(c);
 		return 0;
 	}
-	if (!(c->exact = f->resumes ? exact_of_index(d, f->from.index) : exact_get(d))) {
+	if (!(c->exact = f->resumes ? exact_of(d, &f->generation, f->from) : exact_get(d))) {
 		copy_leave(f);
 		return -1;
 	}

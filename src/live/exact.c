@@ -7,7 +7,9 @@
  * Happy path: a worker copies the database into a file without a name in the metadata directory; a step that
  * began after that has captured everything, through C; a worker puts the WAL from where the copy began through
  * C on it, and splices the segments of the index of C into one. What is sent is SNAPSHOT at that index, offset
- * 0, the file, SEGMENT at offset 0, that one segment. Those who come within some seconds share it.
+ * 0, the file, SEGMENT at offset 0, that one segment. Those who come within some seconds share it. Without the
+ * copy it joins the segments of a transaction that was captured in several: such a client applies each segment
+ * by itself, and loses what has no commit behind it.
  *
  * Failure modes: no room; a segment that is not there any more, or does not continue (all who wait are let go
  * and come again); cancelled. */
@@ -73,6 +75,8 @@ void exact_put(struct exact *x)
 	}
 	if (x->d->exact == x)
 		x->d->exact = NULL;
+	if (x->d->joined == x)
+		x->d->joined = NULL;
 	exact_free(x);
 }
 
@@ -155,8 +159,6 @@ static int apply_frame(struct apply *a, struct err *e)
 	if (f.commit_pages)
 		a->pages = f.commit_pages;
 	a->rest.len = 0;
-	if (a->x->only_segment)
-		return 0;
 	return file_pwrite_all(a->x->fd, "a copy for followers", f.page, a->chain.page_bytes,
 			       (off_t)(f.pgno - 1) * a->chain.page_bytes, e);
 }
@@ -164,6 +166,10 @@ static int apply_frame(struct apply *a, struct err *e)
 static int apply_bytes(void *arg, struct span in, struct err *e)
 {
 	struct apply *a = arg;
+	if (a->x->only_segment) { /* the chain before it is not known here */
+		a->at += in.n;
+		return 0;
+	}
 	while (in.n > 0) {
 		size_t whole = a->at < WAL_HEADER_BYTES ? WAL_HEADER_BYTES
 							: (size_t)wal_frame_bytes(a->chain.page_bytes);
@@ -409,33 +415,45 @@ struct exact *exact_get(struct live_db *d)
 	return x;
 }
 
-struct exact *exact_of_index(struct live_db *d, uint64_t index)
+static bool is_of(const struct exact *x, const struct generation *g, struct position from, struct position end)
 {
+	return x->state != EXACT_FAILED && !atomic_load(&x->s.cancel) && generation_equal(&x->generation, g) &&
+	       position_compare(x->from, from) == 0 && position_compare(x->at, end) == 0;
+}
+
+struct exact *exact_of(struct live_db *d, const struct generation *g, struct position from)
+{
+	const struct spool_segment *first = live_find(d, g, from), *last = first ? segments_whole(first) : NULL;
+	if (!last)
+		return NULL;
+	const struct position end = { last->at.index, last->end };
+	if (d->joined && is_of(d->joined, g, from, end)) {
+		d->joined->refs++;
+		return d->joined;
+	}
 	struct exact *x = calloc(1, sizeof *x);
-	size_t n = 0;
+	size_t n = 1;
 	if (!x)
 		return NULL;
 	*x = (struct exact){ .refs = 1,
 			     .d = d,
 			     .state = EXACT_APPLIES,
-			     .generation = d->now.generation,
-			     .from = { index, 0 },
-			     .at = { index, 0 },
+			     .generation = *g,
+			     .from = from,
+			     .at = end,
 			     .fd = -1,
 			     .segment_fd = -1,
 			     .only_segment = true };
 	name(x);
-	const struct spool_segment *first = live_find(d, &x->generation, x->from);
-	for (const struct spool_segment *s = first; s && s->at.index == index; s = s->next)
+	for (const struct spool_segment *s = first; s != last; s = s->next)
 		n++;
-	if (!(x->sources = calloc(n ? n : 1, sizeof *x->sources))) {
+	if (!(x->sources = calloc(n, sizeof *x->sources))) {
 		exact_free(x);
 		return NULL;
 	}
-	for (const struct spool_segment *s = first; s && s->at.index == index; s = s->next) {
+	for (const struct spool_segment *s = first; x->sources_n < n; s = s->next)
 		x->sources[x->sources_n++] = (struct source){ s->at, s->end };
-		x->at.offset = s->end;
-	}
+	d->joined = x;
 	submit(x, apply_run, apply_done);
 	return x;
 }
@@ -516,6 +534,7 @@ long exact_read(const struct exact *x, uint8_t *p, size_t n, uint64_t at, struct
 		return -1;
 	if (x->segment_bytes > 0) {
 		r.type = RECORD_SEGMENT;
+		r.at.offset = x->only_segment ? x->from.offset : 0;
 		r.size_bytes = x->segment_bytes;
 		record_write(head, &r);
 		if (part(&want, &from, head, -1, sizeof head, e) < 0 ||

@@ -272,8 +272,13 @@ static bool resume_plain(struct follower *f)
 		follower_goes_on(f, zero);
 		return true;
 	}
-	if (!live_find(d, &f->generation, zero))
+	const struct spool_segment *first = live_find(d, &f->generation, zero);
+	if (!first)
 		return false;
+	if (!segments_whole(first)) { /* its first transaction has not come to its end */
+		follower_goes_on(f, zero);
+		return true;
+	}
 	f->from = zero;
 	f->phase = PHASE_CONTENT;
 	f->resumes = true;

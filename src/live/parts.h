@@ -51,7 +51,7 @@ struct live_db {
 	struct follower *followers;
 	size_t n, hurried;
 	struct hashing *hashings;
-	struct exact *exact; /* the newest */
+	struct exact *exact, *joined; /* the newest of each kind */
 	struct piece *pieces;
 	size_t pieces_n;
 	struct segment_file *files; /* open, of segments that somebody is in the middle of */
@@ -88,7 +88,8 @@ struct follower {
 	char peer[HTTPD_PEER_BYTES];
 	enum phase phase;
 	bool extended, lz4, over;
-	bool resumes; /* of a plain one: only what comes behind its index */
+	bool resumes;	    /* of a plain one: only WAL, from `from` on */
+	bool waits_for_end; /* of a plain one: the transaction in `seg` has not come to its end */
 	bool has_position, only_differing, has_sum,
 		proven;	   /* what it asked for, with `want` and its generation */
 	unsigned prepared; /* so often was the head made ready for it */
@@ -140,6 +141,8 @@ struct bytes *segments_next(struct follower *f);
 void segments_leave(struct follower *f); /* it is not in the middle of a segment any longer */
 void segments_forget(struct live_db *d, const struct spool_segment *s); /* it leaves the list */
 void segments_drop(struct live_db *d); /* nobody is there to be sent anything */
+/* The last segment of the index of `from`, from there on, that ends with a commit; NULL: none does. */
+const struct spool_segment *segments_whole(const struct spool_segment *from);
 
 /* proof.c: does the frame that ends at f->want, in this segment, have the checksum that the follower says? Then
  * f->proven, and in any case f->has_sum is false, when proof_done is called. */
@@ -162,8 +165,9 @@ bool copy_place_take(struct live_server *s, struct copy *c);
 /* exact.c: the content for plain streams, made once for those who come at the same time. */
 enum exact_state { EXACT_COPIES, EXACT_COPIED, EXACT_APPLIES, EXACT_READY, EXACT_FAILED };
 struct exact *exact_get(struct live_db *d); /* NULL: no memory */
-/* Only the segments of an index, as one, for who has what is before. */
-struct exact *exact_of_index(struct live_db *d, uint64_t index);
+/* Only the segments of an index from there through segments_whole(), as one, for who has what is before. NULL:
+ * no memory, or there are none. */
+struct exact *exact_of(struct live_db *d, const struct generation *g, struct position from);
 void exact_put(struct exact *x);
 void exact_step_done(struct live_db *d);
 enum exact_state exact_state(const struct exact *x);

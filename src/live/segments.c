@@ -329,6 +329,56 @@ static void no_more(struct follower *f)
 		follower_end(f, "what comes next is not there any more");
 }
 
+static bool same_index(const struct spool_segment *a, const struct spool_segment *b)
+{
+	return a->at.index == b->at.index && generation_equal(&a->generation, &b->generation);
+}
+
+static bool ends_with_commit(const struct spool_segment *s)
+{
+	return s->end <= WAL_HEADER_BYTES ||
+	       (s->commits_n > 0 && s->commits[s->commits_n - 1].offset == s->end);
+}
+
+const struct spool_segment *segments_whole(const struct spool_segment *from)
+{
+	const struct spool_segment *last = NULL;
+	for (const struct spool_segment *s = from; s && same_index(s, from); s = s->next)
+		if (ends_with_commit(s))
+			last = s;
+	return last;
+}
+
+/* A plain client gets whole transactions: segments that are none by themselves as one, as soon as the end has
+ * come. */
+static struct bytes *next_joined(struct follower *f)
+{
+	const struct live_db *d = f->db;
+	const struct spool_segment *s = f->seg;
+	f->waits_for_end = false;
+	if (segments_whole(s)) {
+		f->from = s->at;
+		f->phase = PHASE_CONTENT;
+		f->resumes = true;
+		if (copy_begin(f) < 0)
+			follower_end(f, "no memory");
+		return NULL;
+	}
+	for (; s && same_index(s, f->seg); s = s->next)
+		f->at = (struct position){ s->at.index, s->end };
+	if (s) { /* that end never comes: its writer died, and the next index has begun */
+		f->seg = s;
+		return segments_next(f);
+	}
+	f->at = f->seg->at;
+	f->waits_for_end = true;
+	if (!generation_equal(&f->generation, &d->now.generation))
+		follower_end(f, "a new generation has begun");
+	else if (d->ended)
+		follower_end(f, d->end_why);
+	return NULL;
+}
+
 struct bytes *segments_next(struct follower *f)
 {
 	const struct spool_segment *s = f->seg;
@@ -341,6 +391,8 @@ struct bytes *segments_next(struct follower *f)
 		follower_end(f, other ? "a new generation has begun" : "what comes next is not there any more");
 		return NULL;
 	}
+	if (f->block == 0 && !f->extended && !ends_with_commit(s))
+		return next_joined(f);
 	if (!f->file && blocks_of(s) > 1)
 		f->file = file_get(f->db, s);
 	struct bytes *b = piece_get(f, s, f->block);

@@ -265,9 +265,10 @@ void live_offer(struct live_db *d, const struct spool_segment *first)
 	count_current(d, first);
 	d->fresh_at = first->at;
 	for (struct follower *f = d->followers; f; f = f->next) {
-		if (f->phase != PHASE_FOLLOW || f->seg)
+		if (f->phase != PHASE_FOLLOW || (f->seg && !f->waits_for_end))
 			continue;
-		f->seg = first;
+		if (!f->seg)
+			f->seg = first;
 		follower_wake(f);
 	}
 }
@@ -279,11 +280,11 @@ void live_step_done(struct live_db *d)
 	for (struct follower *f = d->followers, *next; f; f = next) {
 		next = f->next;
 		bool other = !generation_equal(&f->generation, &d->now.generation);
-		bool behind = position_compare(f->at, d->now.captured) != 0;
+		bool behind = position_compare(f->at, d->now.captured) != 0, idle = !f->seg || f->waits_for_end;
 		/* Heartbeats would say that it has everything. */
-		if (f->phase == PHASE_FOLLOW && !f->seg && d->now.stalled)
+		if (f->phase == PHASE_FOLLOW && idle && d->now.stalled)
 			follower_end(f, live_stalled);
-		else if (f->phase == PHASE_FOLLOW && !f->seg && (other || behind))
+		else if (f->phase == PHASE_FOLLOW && idle && (other || behind))
 			follower_wake(f); /* and finds that there is no more */
 		else if (f->phase == PHASE_CONTENT && other)
 			follower_end(f, "a new generation has begun");
@@ -353,7 +354,7 @@ void live_end(struct live_db *d, const char *why)
 	live_cancel_copies(d, why);
 	for (struct follower *f = d->followers, *next; f; f = next) {
 		next = f->next;
-		if (f->phase == PHASE_FOLLOW && f->seg)
+		if (f->phase == PHASE_FOLLOW && f->seg && !f->waits_for_end)
 			continue; /* it is sent what is there, and told then */
 		follower_end(f, why);
 	}

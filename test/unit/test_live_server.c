@@ -97,6 +97,7 @@ static struct {
 	struct spool_segment *last;
 	sqlite3 *holder; /* somebody has the database open always, as db/relay.c has */
 	bool prepare, step;
+	bool inside; /* what is captured ends inside a transaction */
 } w;
 
 static void on_prepare(void *arg)
@@ -178,6 +179,12 @@ static int add_out(void *arg, struct span out, struct err *e)
 	return spool_add(arg, out, e);
 }
 
+static int add_plain(void *arg, struct span in, struct err *e)
+{
+	(void)e;
+	return dyn_add(arg, in.p, in.n);
+}
+
 /* The checksum words in the header of frame n of an index. */
 static uint64_t sum_of(uint64_t index, unsigned n)
 {
@@ -218,7 +225,8 @@ static struct spool_segment *capture(unsigned frames, bool begins)
 	s->end = s->at.offset + bytes;
 	s->stored_bytes = file.stored_bytes;
 	s->commits = calloc(1, sizeof *s->commits);
-	s->commits[s->commits_n++] = (struct index_commit){ s->end, wall_us() };
+	if (!w.inside)
+		s->commits[s->commits_n++] = (struct index_commit){ s->end, wall_us() };
 	*(n->segs ? &w.last->next : &n->segs) = s;
 	w.last = s;
 	n->segs_bytes += s->stored_bytes;
@@ -820,6 +828,109 @@ static void hashes_and_what_differs(void **state)
 	drop_all();
 }
 
+/* ---- plain clients ---- */
+
+static struct spool_segment *capture_inside(unsigned frames, bool begins)
+{
+	w.inside = true;
+	struct spool_segment *s = capture(frames, begins);
+	w.inside = false;
+	return s;
+}
+
+/* Of the last record, which is a segment: where it begins, and the bytes of WAL in it. */
+static struct position last_segment(const struct httpd_conn *c, uint64_t *ret_bytes)
+{
+	struct record r = { 0 };
+	struct err e = ERR_INIT;
+	struct dyn plain = DYN_INIT(64 << 20);
+	size_t at = 0, payload = 0;
+	for (; at < c->got.len; at = payload + (size_t)r.size_bytes) {
+		assert_int_equal(record_parse((struct span){ c->got.p + at, c->got.len - at }, &r, &e), 0);
+		payload = at + RECORD_HEADER_BYTES;
+	}
+	assert_int_equal(r.type, RECORD_SEGMENT);
+	struct segment_reader *in = segment_reader_new(add_plain, &plain);
+	assert_int_equal(segment_read(in, (struct span){ c->got.p + payload, (size_t)r.size_bytes }, &e), 0);
+	assert_int_equal(segment_read_end(in, &e), 0);
+	segment_reader_free(in);
+	*ret_bytes = plain.len;
+	dyn_free(&plain);
+	return r.at;
+}
+
+/* It applies each segment by itself: what has no commit behind it would be lost. */
+static void a_plain_client_gets_whole_transactions(void **state)
+{
+	struct httpd_conn c, second, late;
+	uint64_t bytes;
+	(void)state;
+	struct spool_segment *head = capture(2, true);
+	ask(&c, "&generation=%s&index=3", ours.name);
+	ask(&second, "&generation=%s&index=3", ours.name);
+	drain(&c, 5000);
+	drain(&second, 5000);
+	assert_string_equal(told(&c), "2");
+	struct spool_segment *part = capture_inside(3, false);
+	capture_inside(1, false);
+	drain(&c, 5000);
+	assert_string_equal(told(&c), "2");
+	ask(&late, "&generation=%s&index=3", ours.name);
+	drain(&late, 5000);
+	assert_string_equal(told(&late), "2");
+	assert_int_equal(last_segment(&late, &bytes).offset, 0);
+	assert_int_equal(bytes, head->end);
+	struct spool_segment *rest = capture(2, false);
+	drain(&c, 5000);
+	drain(&second, 1 << 16);
+	drain(&late, 700);
+	assert_string_equal(told(&c), "2 2");
+	assert_string_equal(told(&second), "2 2");
+	assert_string_equal(told(&late), "2 2");
+	assert_int_equal(last_segment(&c, &bytes).offset, part->at.offset);
+	assert_int_equal(bytes, rest->end - part->at.offset);
+	assert_int_equal(last_segment(&late, &bytes).offset, part->at.offset);
+	assert_int_equal(bytes, rest->end - part->at.offset);
+
+	capture_inside(2, false); /* its writer dies */
+	drain(&c, 5000);
+	assert_string_equal(told(&c), "2 2");
+	capture(1, true);
+	drain(&c, 5000);
+	assert_string_equal(told(&c), "2 2 2");
+	assert_int_equal(last_segment(&c, &bytes).index, 4);
+
+	capture_inside(2, true); /* nothing but the beginning of a transaction */
+	hang_up(&late);
+	ask(&late, "&generation=%s&index=5", ours.name);
+	drain(&late, 5000);
+	drain(&c, 5000);
+	assert_string_equal(told(&late), "");
+	capture(1, false);
+	drain(&late, 5000);
+	drain(&c, 5000);
+	assert_string_equal(told(&late), "2");
+	assert_string_equal(told(&c), "2 2 2 2");
+	assert_int_equal(last_segment(&c, &bytes).offset, 0);
+	assert_int_equal(bytes, w.last->end);
+
+	capture_inside(2, false);
+	drain(&c, 5000);
+	assert_non_null(c.body);
+	now()->generation = other; /* the end of it never comes */
+	now()->captured = now()->last = (struct position){ 0, 0 };
+	live_step_done(w.d);
+	drain(&c, 5000);
+	assert_null(c.body);
+	live_end(w.d, "the end");
+	drain(&late, 5000);
+	assert_null(late.body);
+	hang_up(&c);
+	hang_up(&second);
+	hang_up(&late);
+	drop_all();
+}
+
 int main(void)
 {
 #define SERVED(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
@@ -835,6 +946,7 @@ int main(void)
 		SERVED(ten_minutes_after_the_last_one),
 		SERVED(who_takes_nothing_is_cut),
 		SERVED(hashes_and_what_differs),
+		SERVED(a_plain_client_gets_whole_transactions),
 	};
 	return cmocka_run_group_tests_name("live server", tests, NULL, NULL);
 }
