@@ -333,6 +333,21 @@ static int base_begin(struct walk *w, const struct snapshot_reader *r, struct po
 	return 0;
 }
 
+/* Does its index object know this WAL index from its first commit on? Else we have taken it over in its middle,
+ * and the snapshot may be one of Litestream, of which the object tells nothing. */
+static bool doc_knows_all(const struct walk *w)
+{
+	const struct holding *h = w->h;
+	uint64_t first_end = UINT64_MAX; /* of the first segment: the next one begins there */
+	for (size_t i = 1; i < h->segments_n; i++)
+		if (h->segments[i].at.index == w->doc.index && h->segments[i - 1].at.index == w->doc.index) {
+			first_end = h->segments[i].at.offset;
+			break;
+		}
+	return w->doc.commits_n > 0 ? w->doc.commits[0].offset <= first_end
+				    : w->doc.end_offset <= WAL_HEADER_BYTES;
+}
+
 /* The snapshot of the index that begins (or of one behind all segments). */
 int walk_snapshot(struct walk *w, const struct plan_object *o, struct err *e)
 {
@@ -342,6 +357,7 @@ int walk_snapshot(struct walk *w, const struct plan_object *o, struct err *e)
 	 * a generation of ours, may have put it there. */
 	bool told = w->doc_there && o->created_us <= w->doc.stored_us + PUBLISH_US;
 	bool noted = told && w->doc.snapshot_fuzzy;
+	told = noted || (told && doc_knows_all(w));
 	if (noted && position_compare(w->doc.usable_from, usable) > 0)
 		usable = w->doc.usable_from;
 	int rc = snapshot_read(w, o, told && !noted, &r, e);

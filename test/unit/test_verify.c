@@ -913,6 +913,55 @@ static void test_being_written(void **state)
 	}
 }
 
+/* Litestream begins a WAL index with a copy of the file, which has later pages already, and nothing tells that;
+ * then we go on in that index, and its index object knows the commits from there on only. */
+static void test_taken_over(void **state)
+{
+	struct maker m = { .wall_us = (int64_t)START_S * 1000000 };
+	struct mem all = good;
+	size_t moments_before = moments_n;
+	struct seen s;
+	struct verify_result r;
+	struct err e;
+	(void)state;
+	good = (struct mem){ .n = 0 };
+	assert_int_equal(sqlite3_open(under("db"), &m.db), SQLITE_OK);
+	assert_int_equal(sqlite3_open(under("db"), &m.reader), SQLITE_OK);
+	memcpy(m.g.name, "00112233445566ff", sizeof m.g.name);
+	for (int i = 0; i < 3; i++) {
+		sql(m.db, "INSERT INTO t(v) VALUES(randomblob(3000))");
+		committed(&m);
+		ship(&m);
+	}
+	hold(&m);
+	struct dyn file = database_copied(&m);
+	snapshot_put(&m, 0, &file);
+	m.doc.commits_n = 0;
+	for (int i = 0; i < 3; i++) {
+		write_some(&m);
+		ship(&m);
+	}
+	sql(m.reader, "COMMIT");
+	doc_put(&m, false);
+	index_next(&m, false);
+	index_fill(&m);
+	doc_put(&m, false);
+	if (verify_mem(&good, &s, &r, &e) < 0)
+		fail_msg("%s", e.text);
+	if (s.damage > 0)
+		fail_msg("%s", s.first);
+	assert_int_equal(s.windows_n, 1);
+	windows_hold(&good, &s, "one that was taken over");
+	index_doc_free(&m.doc);
+	sqlite3_close(m.reader);
+	sqlite3_close(m.db);
+	for (size_t i = 0; i < good.n; i++)
+		free(good.v[i].p);
+	free(good.v);
+	good = all;
+	moments_n = moments_before;
+}
+
 static void test_nothing_there(void **state)
 {
 	struct mem m = { .n = 0 };
@@ -971,6 +1020,7 @@ int main(void)
 		cmocka_unit_test(test_garbage),		cmocka_unit_test(test_retention_meanwhile),
 		cmocka_unit_test(test_generation_goes), cmocka_unit_test(test_being_written),
 		cmocka_unit_test(test_nothing_there),	cmocka_unit_test(test_history_many_pages),
+		cmocka_unit_test(test_taken_over),
 	};
 	return cmocka_run_group_tests(tests, group_setup, group_teardown);
 }
