@@ -795,6 +795,7 @@ static enum relay_result let_go(struct db *d, const struct db_order *order, stru
 {
 	enum let_go what = decide(d, order, mono_us());
 	enum relay_result rc = RELAY_OK;
+	uint32_t copied = d->backfill;
 	bool reached;
 	if (what == LET_BE)
 		return RELAY_OK;
@@ -809,15 +810,18 @@ static enum relay_result let_go(struct db *d, const struct db_order *order, stru
 	if (!see(d, &reached))
 		return rc;
 	if (rc == RELAY_OK && (d->mx_frame == d->backfill || what == LET_PARK)) {
-		d->copy_misses = 0;
+		d->copy_misses = d->copied_none = 0;
 		d->retry_us = 0;
 		return rc;
 	}
 	/* Not everything: a busy writer, a foreign reader or a foreign checkpoint. Look again, more and more
-	 * seldom. */
+	 * seldom; soon beside a busy writer, but not where a reader keeps all of it from being copied: then
+	 * every try only stops that writer. */
 	d->copy_misses++;
-	int64_t wait_us = RETRY_MIN_US << (d->copy_misses < 10 ? d->copy_misses - 1 : 9);
-	if (mono_us() - d->changed_us < QUIET_US && wait_us > BUSY_RETRY_US)
+	d->copied_none = rc == RELAY_OK && d->backfill == copied ? d->copied_none + 1 : 0;
+	unsigned misses = d->copied_none ? d->copied_none : d->copy_misses;
+	int64_t wait_us = RETRY_MIN_US << (misses < 10 ? misses - 1 : 9);
+	if (!d->copied_none && mono_us() - d->changed_us < QUIET_US && wait_us > BUSY_RETRY_US)
 		wait_us = BUSY_RETRY_US;
 	d->retry_us = mono_us() + (wait_us < RETRY_MAX_US ? wait_us : RETRY_MAX_US);
 	if (d->copy_misses == 12) {
