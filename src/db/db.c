@@ -39,6 +39,7 @@ enum {
 	REST_AFTER_US = 2000000,
 	REOPEN_US = 1000000,
 	LOCKED_US = 20000,
+	LOCKED_TRIES = 6, /* then once in REOPEN_US */
 	SPACE_RETRY_US = 10000000,
 	TWICE_FOR_US = 1000000,
 	DESCRIPTORS_KEPT = 512,
@@ -547,10 +548,12 @@ static int open_db(struct db *d, struct db_report *ret)
 	if (rc != RELAY_OK || remember_files(d, &e) < 0 || continue_or_begin(d, &h, ret, &e) < 0) {
 		close_files(d);
 		be(d, rc == RELAY_AGAIN ? DB_WAITING : DB_BROKEN, &e);
-		if (rc == RELAY_AGAIN)
-			ret->due_us = mono_us() + LOCKED_US;
+		/* Locked for a moment, or for as long as its application runs. */
+		if (rc == RELAY_AGAIN && d->open_misses < LOCKED_TRIES)
+			ret->due_us = mono_us() + (LOCKED_US << d->open_misses++);
 		return -1;
 	}
+	d->open_misses = 0;
 	d->changed_us = d->copied_us = mono_us();
 	ret->opened = true;
 	return 0;

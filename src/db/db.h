@@ -78,8 +78,8 @@ struct db {
 	int64_t retry_us, gap_us, twice_us;	/* twice: found open under another name since */
 	struct recapture head;			/* how far it has come */
 	struct spool_segment *stuck;		/* to be removed from the spool */
-	unsigned copy_misses, copied_none;	/* in a row */
-	uint8_t broken_salt[8];			/* blind because of this WAL: its frames do not form a chain */
+	unsigned copy_misses, copied_none, open_misses; /* in a row */
+	uint8_t broken_salt[8]; /* blind because of this WAL: its frames do not form a chain */
 	bool chain_broken;
 	bool resting, spool_loaded, frozen; /* frozen: as the last order said */
 };
