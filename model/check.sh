@@ -26,6 +26,7 @@ stop                      | holds                | WITH_STOP
 old_chain                 | holds                | WITH_OLD_CHAIN WITH_BARE
 old_chain_stop            | holds                | COMMITS=2 WITH_OLD_CHAIN WITH_STOP WITH_BARE
 raw                       | holds                | COMMITS=2 WITH_SYNC WITH_TORN WITH_ASIDE WITH_BARE WITH_FORCED WITH_WALK WITH_MEET
+proofs                    | holds                | COMMITS=2 WITH_PROOFS WITH_BARE WITH_WALK
 
 M_END_FIRST               | RESTART_WAS_CAPTURED | WITH_STEP5
 M_NO_GUARD                | NOTHING_HIDDEN       | WITH_STEP5
@@ -62,6 +63,8 @@ M_MARK_FIRST              | READER_IS_WHOLE      | WITH_BARE WITH_READER
 M_DROP_BETWEEN            | RESTART_WAS_CAPTURED | COMMITS=2 CHAINS=2 WITH_BARE
 M_SNAPSHOT_BARE           | SNAPSHOT_IS_EXACT    | WITH_BARE WITH_READER WITH_SNAPSHOT
 M_NO_RECHECK              | READER_IS_WHOLE      | WITH_BARE WITH_TRY
+M_HOLDER_OF_EITHER        | NOTHING_HIDDEN       | COMMITS=2 WITH_PROOFS WITH_BARE WITH_WALK
+M_CARRY_AGAIN             | NOTHING_HIDDEN       | COMMITS=2 WITH_PROOFS WITH_BARE
 
 content
 content                   | holds                | COMMITS=4 WITH_LOSS WITH_HASHES

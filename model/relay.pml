@@ -55,6 +55,8 @@
  * - salts are a number that is never used again for another chain; capture and proofs use it for identity
  *   only.  The relay's files are two numbers: which chain, how many of its frames.  They survive a stop
  *   exactly; that spool and position file agree after a crash is for the torture test.
+ * - A proof is that the checkpoint lock was seen free; with WITH_PROOFS also the other two that the code takes for one.
+ *   For a process of several threads it goes by likelihood (see docs): that is no proof, and not in here.
  * - The write lock of the forced hold is the lock byte alone, as in the code: nothing of SQLite comes with it.
  *   With WITH_TORN a writer that dies while it publishes leaves an index that somebody has to recover, for which
  *   that very lock is needed.
@@ -115,6 +117,9 @@ byte durable;				/* of these, no loss of power takes commits 1 .. durable */
 #endif
 #ifdef WITH_TORN
 bit torn;				/* the copies of the index differ: a writer died */
+#endif
+#ifdef WITH_PROOFS
+bit insists;				/* a FULL, RESTART or TRUNCATE has the checkpoint lock and the write lock */
 #endif
 #ifdef WITH_OLD_CHAIN
 byte old_salts, old_mx;			/* restarted in the index, but still what the WAL file holds */
@@ -392,7 +397,11 @@ endless:
 	   }
 	   atomic {
 		if
-		:: !write_lock -> write_lock = 1
+		:: !write_lock ->
+			write_lock = 1;
+#ifdef WITH_PROOFS
+			insists = 1
+#endif
 		:: write_lock -> mode = PASSIVE		/* the busy handler gave up */
 		fi;
 		seen = mx
@@ -435,6 +444,9 @@ finish:	   atomic {
 		:: true
 		fi;
 		if :: mode != PASSIVE -> write_lock = 0 :: else fi;
+#ifdef WITH_PROOFS
+		insists = 0;
+#endif
 		ckpt_lock = 0; mode = PASSIVE; seen = 0; safe = 0
 	   }
 	od
@@ -501,6 +513,27 @@ inline sync()
 }
 #endif
 
+/*
+ * A proof for an empty WAL goes over to what comes next, under whatever salts.
+ *
+ * M_CARRY_AGAIN: it still counts as one for an empty WAL when the first frames come under the same salts.  Wrong: it
+ * then goes over to the next chain as well.
+ */
+#ifdef WITH_PROOFS
+inline carry()
+{
+	if
+#ifdef M_CARRY_AGAIN
+	:: proven_empty && saw_salts != proven ->
+#else
+	:: proven_empty ->
+#endif
+		proven = saw_salts; proven_empty = (saw_mx == 0)
+	:: else
+	fi
+}
+#endif
+
 inline forget_look()
 {
 	saw_salts = 0; saw_mx = 0
@@ -529,6 +562,9 @@ inline capture()
 	do
 	:: look();
 	   atomic {
+#ifdef WITH_PROOFS
+		carry();
+#endif
 		if
 		:: saw_salts == salts ->
 			if
@@ -571,6 +607,25 @@ inline prove()
 {
 	ckpt_lock == 0 && proven != salts;
 	proven = salts
+}
+#elif defined(WITH_PROOFS)
+/*
+ * Or one process of a single thread has both the checkpoint lock and the write lock.  It will not have read its header
+ * before the restart, since it waits for the write lock first; and no writer can have restarted anything since.
+ *
+ * M_HOLDER_OF_EITHER: that both are held is enough, by whomever.  Wrong: a stale PASSIVE and a writer.
+ */
+#ifdef M_HOLDER_OF_EITHER
+#define BY_HOLDER write_lock
+#else
+#define BY_HOLDER insists
+#endif
+inline prove()
+{
+	d_step {
+		(ckpt_lock == 0 || BY_HOLDER) && (proven != salts || proven_empty) ->
+		proven = salts; proven_empty = (mx == 0)
+	}
 }
 #else
 inline prove()
@@ -716,6 +771,9 @@ active proctype relay()
 {
 	byte saw_salts, saw_mx, proven, kind, safe;
 	bit own_copy;
+#ifdef WITH_PROOFS
+	bit proven_empty;	/* the WAL was empty then */
+#endif
 #ifdef WITH_SNAPSHOT
 	byte chain_base;	/* commits before the index that capture is in */
 	byte snapshot;		/* commits that the snapshot holds */
@@ -945,6 +1003,9 @@ round:
 		!ckpt_lock ->
 		kind = (kind == WALK -> ADVANCE : kind);
 		proven = salts;
+#ifdef WITH_PROOFS
+		proven_empty = (mx == 0);
+#endif
 		safe = mx;
 		mind(1, mark1);
 		mind(2, mark2);
@@ -1084,6 +1145,9 @@ meet:
 			if :: kind == FORCED -> write_lock = 0 :: else fi;
 			if :: own_copy -> copying = 0; ckpt_lock = 0; own_copy = 0 :: else fi;
 			proven = 0; kind = 0; safe = 0;
+#ifdef WITH_PROOFS
+			proven_empty = 0;
+#endif
 			forget_look();
 			goto start
 		}
