@@ -13,6 +13,7 @@
  * the original stand in them, for scripts that look for those. */
 #include "cmd/target.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -50,13 +51,14 @@ static int single(struct target *t, const char *text, struct err *e)
 	return 0;
 }
 
-static int neither(const struct target *t, const char *path, const struct err *no_conf, struct err *e)
+static int neither(const struct target *t, const char *path, bool there, const struct err *no_conf,
+		   struct err *e)
 {
 	if (!t->conf)
-		return err_set(
-			e, ERR_NOTHING,
-			"%s is neither a directory with a replica nor a configured database, for there is %s",
-			path, no_conf->text);
+		return err_set(e, ERR_NOTHING, "%s %s nor a configured database, for there is %s", path,
+			       there ? "is neither a directory with a replica"
+				     : "does not exist: it is neither the directory of a replica",
+			       no_conf->text);
 	err_set(e, ERR_CONFIG,
 		"database not found in config: %s. It is none of the databases of %s, and no directory with a "
 		"replica either",
@@ -100,7 +102,8 @@ static int find_path(struct target *t, const char *argument, bool no_expand_env,
 		e->kind = ERR_USAGE;
 		return -1;
 	}
-	bool is_dir = stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+	bool there = stat(path, &st) == 0, is_dir = there && S_ISDIR(st.st_mode);
+	int sys = there ? ENOENT : errno;
 	if (target_conf(t->config, no_expand_env, &t->conf, &no_conf) < 0 &&
 	    (t->config || (!is_dir && no_conf.kind != ERR_NOTHING))) {
 		*e = no_conf;
@@ -109,7 +112,9 @@ static int find_path(struct target *t, const char *argument, bool no_expand_env,
 	const struct conf_db *db = t->conf ? conf_db_get(t->conf, path, e) : NULL;
 	if (db)
 		return configured(t, db, e);
-	return is_dir ? single(t, path, e) : neither(t, path, &no_conf, e);
+	if (sys != ENOENT && sys != ENOTDIR)
+		return err_sys(e, sys, "%s: cannot look at it", path);
+	return is_dir ? single(t, path, e) : neither(t, path, there, &no_conf, e);
 }
 
 int target_find(const char *argument, const char *config, bool no_expand_env, const char *replica,
