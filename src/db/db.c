@@ -305,6 +305,24 @@ static int remember_files(struct db *d, struct err *e)
 	return 0;
 }
 
+/* A walbrook that knows the database by another name, or has its metadata elsewhere, has another lock file; the
+ * index is one for all. Its descriptor is the relay's, which closes it after SQLite's. */
+static int lock_index(struct db *d, struct err *e)
+{
+	char shm[PATH_BYTES];
+	struct relay *r = &d->relay;
+	if (r->shm_fd < 0) {
+		conn_shm_path(relay_conn(r), shm);
+		r->shm_fd = open(shm, O_RDWR | O_CLOEXEC);
+	}
+	if (r->shm_fd >= 0 && flock(r->shm_fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK)
+		return err_set(e, ERR_BUSY,
+			       "%s: another walbrook replicates this database, under another name or with "
+			       "another metadata directory",
+			       d->o.path);
+	return 0; /* where nothing can be locked there is the lock file */
+}
+
 bool db_files(struct db *d, struct db_files *ret)
 {
 	if (!relay_holds(&d->relay))
@@ -545,7 +563,8 @@ static int open_db(struct db *d, struct db_report *ret)
 	struct wal_index h;
 	uint8_t raw[WAL_INDEX_HEADER_BYTES];
 	enum relay_result rc = relay_hold(&d->relay, &h, raw, &e);
-	if (rc != RELAY_OK || remember_files(d, &e) < 0 || continue_or_begin(d, &h, ret, &e) < 0) {
+	if (rc != RELAY_OK || lock_index(d, &e) < 0 || remember_files(d, &e) < 0 ||
+	    continue_or_begin(d, &h, ret, &e) < 0) {
 		close_files(d);
 		be(d, rc == RELAY_AGAIN ? DB_WAITING : DB_BROKEN, &e);
 		/* Locked for a moment, or for as long as its application runs. */

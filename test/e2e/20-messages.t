@@ -213,6 +213,9 @@ first=$PID
 wait_for 20 says first 'generation continues|new generation'
 run walbrook replicate "$db" "file://$T/r2"
 fails 9 "a second walbrook on the same database" "$db"
+ln -s good.db "$T/link.db"
+run walbrook replicate "$T/link.db" "file://$T/r2"
+fails 9 "a second walbrook on another name of it" "$T/link.db: another walbrook"
 kill -0 "$first"
 ok $? "the first one goes on"
 stop "$first"
