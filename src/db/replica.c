@@ -458,14 +458,19 @@ int replica_ship(struct replica *r, const struct spool *spool, const struct spoo
 		r->emptied = true;
 	if (rc < 0)
 		return err_wrap(e, "%s", key);
+	bool first = !r->has_wal;
 	r->has_wal = true;
 	r->wal_bytes += list[n - 1]->end - o.at.offset;
 	r->at = (struct position){ list[n - 1]->at.index, list[n - 1]->end };
 	note_end(r, o.at, r->at.offset, bytes);
 	r->objects++;
 	r->stored_bytes += bytes;
+	struct err why = ERR_INIT;
+	/* The first one makes its directory, and does not tell whether the one above was there still. */
+	if (first && r->store->dirs_made && *r->store->dirs_made != made && replica_look(r, &why) < 0)
+		log_warn("it is not known whether the snapshot is still there", L_S("db", r->db_path),
+			 L_S("replica", r->name), L_S("error", why.text));
 	for (size_t i = 0; i < n; i++) {
-		struct err why = ERR_INIT;
 		if (replica_doc_note(r, list[i], &why) < 0)
 			log_warn("the index of the replica lags", L_S("db", r->db_path),
 				 L_S("replica", r->name), L_S("error", why.text));

@@ -154,6 +154,18 @@ is "$rc" 0 "nothing is owed at the end"
 restores_to "$T/emptied.r" "$db"
 ok $? "the replica equals the source"
 
+note "a replica that is emptied before the first commit: only a snapshot was there"
+db=$T/early.db
+wal_db "$db"
+start early replicate "$db" "file://$T/early.r"
+wait_for 20 says early 'msg="snapshot written"'
+rm -r "$T/early.r"
+add "$db" 5
+wait_for 20 replica_has "$T/early.r" 'SELECT count(*) FROM t' 6
+ok $? "the next commit finds out, and it is restorable again"
+stop "$PID"
+is "$rc" 0 "nothing is owed at the end"
+
 note "a replica on a disk that is full"
 db=$T/full.db
 wal_db "$db"
