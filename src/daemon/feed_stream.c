@@ -645,6 +645,17 @@ static int look_at_plain(struct feed *d, struct err *e)
 	return enough && d->quiet_us >= least_pause_us(since_us) ? settle(d, e) : 0;
 }
 
+/* No lineage comes from a plain server: its answer alone tells that it goes on from what is here, or else its
+ * snapshot, which is next. */
+static void goes_on_plain(struct feed *d)
+{
+	const struct client_answer *a = client_answer(d->client);
+	struct follow_source at;
+	if (!a->extended && a->page_bytes && d->seen.state == UPSTREAM_CONNECTING &&
+	    follow_position(&d->f, &at))
+		feed_state(d, UPSTREAM_FOLLOWING, "");
+}
+
 /* Waits for bytes. A turn may end early without any, when the loop has something to say. */
 static enum client_result turn(struct feed *d, bool *quiet, struct err *e)
 {
@@ -696,6 +707,7 @@ int feed_stream(struct feed *d, struct err *e)
 		d->seen.connected = client_answer(d->client)->status == 200;
 		if (d->seen.connected && !connected) {
 			d->seen.connects++;
+			goes_on_plain(d);
 			feed_tell(d, true);
 		}
 		if (got == CLIENT_END) {

@@ -210,6 +210,7 @@ class H(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         if not self.path.startswith("/stream"): return self.send_error(404)
         self.send_response(200); self.send_header("Litestream-page-size", "1024"); self.end_headers()
+        if "generation=" in self.path: return time.sleep(60) # there is nothing new
         data = open(sys.argv[1], "rb").read()
         for i in range(0, len(data), 777): self.wfile.write(data[i:i + 777])
         self.wfile.flush(); time.sleep(60)
@@ -226,6 +227,11 @@ F=$PID
 wait_for 20 says plain 'the copy is complete'
 wait_for 10 eval '[ "$(sqlite3 "$T/plain/app.db" .dump | sha256sum)" = "$(sqlite3 -readonly "$golden/stream-scratch.expected.db" .dump | sha256sum)" ]'
 is "$(sed -n 3p "$T/plain/.app.db-litestream/walbrook/lineage")" plain "it has a lineage of its own"
+stop "$F"
+follower plain "$(cat "$T/plain.port")" /data/app.db
+F=$PID
+wait_for 10 state_is plain following
+ok $? "started again it follows, although nothing new comes"
 stop "$F"
 sqlite3 "$T/plain/app.db" 'PRAGMA wal_checkpoint(TRUNCATE)' >/dev/null
 cmp "$T/plain/app.db" "$golden/stream-scratch.expected.db"
