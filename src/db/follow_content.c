@@ -142,7 +142,13 @@ static int begin_file(struct follow *f, struct err *e)
 	temp_path(f, path);
 	f->content.mode = CONTENT_FILE;
 	f->content.fd = file_create(path, &f->o.owner, e);
-	return f->content.fd < 0 ? -1 : 0;
+	if (f->content.fd < 0)
+		return -1;
+	/* Readers of a group write the -shm, to which SQLite gives the mode of the database: umask does not say
+	 * who they are, the directory does, or the file that was here. */
+	if (sys_fchmod(f->content.fd, f->o.owner.file_mode) < 0)
+		return err_sys(e, errno, "%s: cannot be given its mode", path);
+	return 0;
 }
 
 /* Gives written bytes to the disk early, so that the sync at the end finds little to do. */

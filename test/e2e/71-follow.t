@@ -126,6 +126,18 @@ received=$(sed -n 's/.*msg="the copy is complete".* received=\([0-9]*\).*/\1/p' 
 [ "${received:-99999999}" -le $(($(stat -c %s "$app") * 15 / 1000 + 8 * 4096)) ]
 ok $? "their bytes: ${received:-none} of $(stat -c %s "$app")"
 
+note "readers of a group"
+mkdir "$T/group"
+chmod 2770 "$T/group"
+mask=$(umask)
+umask 077
+follower group "$port" "$app"
+F=$PID
+umask "$mask"
+same_soon "$app" "$T/group/app.db" "a copy in their directory"
+is "$(stat -c %a "$T/group/app.db" "$T/group/app.db-wal" "$T/group/app.db-shm" | uniq)" 660 "is theirs, whatever the umask"
+stop "$F"
+
 note "another page size"
 stop "$P"
 sql "$app" 'PRAGMA journal_mode=delete; PRAGMA page_size=1024; VACUUM; PRAGMA journal_mode=wal' >/dev/null
