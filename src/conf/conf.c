@@ -460,6 +460,7 @@ const char *conf_upstream_path(const struct conf_db *db)
 /* The address without what is behind host and port; what is behind it is the path on the primary. */
 static int take_upstream(struct conf_db *d, const char *url, const char *path, struct err *e)
 {
+	struct url u;
 	const char *host = strstr(url, "://"), *behind = host ? strchr(host + 3, '/') : NULL;
 	const struct option *at = option_find(SCOPE_UPSTREAM, "url");
 	char *base = strndup(url, behind ? (size_t)(behind - url) : strlen(url));
@@ -467,8 +468,10 @@ static int take_upstream(struct conf_db *d, const char *url, const char *path, s
 	free(base);
 	if (rc == 0 && !d->upstream_url)
 		rc = err_set(e, ERR_CONFIG, "the address of the primary is empty");
-	if (!path && behind && behind[1])
-		path = behind;
+	if (rc == 0 && !path && behind && behind[1]) {
+		rc = url_parse(url, &u, e);
+		path = rc == 0 && u.path[0] ? u.path : NULL;
+	}
 	if (rc == 0 && path)
 		rc = option_set(option_find(SCOPE_UPSTREAM, "path"), d, path, e);
 	return rc;

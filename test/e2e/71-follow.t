@@ -131,7 +131,7 @@ mkdir "$T/group"
 chmod 2770 "$T/group"
 mask=$(umask)
 umask 077
-follower group "$port" "$app"
+follower group "$port" "${app%/*}/%61pp.db" # a URL: %61 is an a
 F=$PID
 umask "$mask"
 same_soon "$app" "$T/group/app.db" "a copy in their directory"
