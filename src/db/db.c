@@ -31,6 +31,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/sys.h"
+#include "db/follow_place.h"
 #include "db/takeover.h"
 #include "db/vfs.h"
 
@@ -512,6 +513,27 @@ static void used_twice(struct db *d, const struct err *why, struct db_report *re
 	ret->due_us = now_us + (broken ? REOPEN_US : LOCKED_US);
 }
 
+/* A copy of another machine's database, which nobody has promoted: its lineage is that of its primary, whose
+ * followers would take what is written here for its continuation. */
+static int refuse_copy(struct db *d, struct err *e)
+{
+	char path[PATH_BYTES], note[PATH_BYTES];
+	struct follow_place p;
+	struct err ignored;
+	uint64_t seq;
+	if (path_join(note, d->o.meta_dir, "walbrook/promoted") < 0 || access(note, F_OK) == 0 ||
+	    path_join(path, d->o.meta_dir, "walbrook/follow") < 0 ||
+	    follow_place_read(path, &p, &seq, &ignored) < 0 || generation_none(&p.after.source.generation))
+		return 0;
+	err_set(e, ERR_CONFIG,
+		"%s: is a copy that follows another machine's database, and upstream is not given", d->o.path);
+	return err_hint(
+		e,
+		"Give it again; or stop walbrook and make it a primary with walbrook promote; or, if it is "
+		"another database by now, remove %.300s",
+		path);
+}
+
 /* From a path to a hold. 0: holds; -1: not now, state and reason are set. */
 static int open_db(struct db *d, struct db_report *ret)
 {
@@ -534,7 +556,7 @@ static int open_db(struct db *d, struct db_report *ret)
 		used_twice(d, &e, ret);
 		return -1;
 	}
-	if (descriptors_left(d, &e) < 0 || set_up_meta(d, &e) < 0) {
+	if (descriptors_left(d, &e) < 0 || set_up_meta(d, &e) < 0 || refuse_copy(d, &e) < 0) {
 		close_files(d);
 		if (e.kind == ERR_SPACE)
 			ret->due_us = mono_us() + SPACE_RETRY_US;
