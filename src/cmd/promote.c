@@ -94,9 +94,9 @@ const struct command command_promote = {
 		"\n" RUNNING_TEXT "\n"
 		"Without a running daemon the files are promoted at once.\n"
 		"\n"
-		"Exit status 0: it is a primary; 4: nothing was followed with it, or it is one already; 9: a "
+		"Exit status 0: it is a primary; 4: nothing was followed with it; 6: it is one already; 9: a "
 		"daemon\n"
-		"follows it that could not be asked.\n"
+		"has it that could not be asked.\n"
 		"\n"
 		"  walbrook promote /var/lib/app/app.db\n",
 	.flags = flags,

@@ -12,6 +12,7 @@
  * is being written for more than a few milliseconds (the step heals it). */
 #include "daemon/managed.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -578,17 +579,17 @@ void engine_submit(struct engine *en, struct task *t)
 /* It follows a primary, unless it has become one. */
 static int init_upstream(struct managed *m, bool keep, struct err *e)
 {
-	char text[PROMOTED_TEXT_BYTES];
+	char text[PROMOTED_TEXT_BYTES], note[PATH_BYTES];
 	if (!m->conf->upstream_url)
 		return 0;
 	if (!promoted_before(m->meta_dir, text))
 		return upstream_new(m, keep || m->conf->replicas_n > 0, &m->up, e);
 	m->promoted = true;
+	snprintf(note, sizeof note, "%.*s/walbrook/promoted", PATH_BYTES - 32, m->meta_dir);
 	log_warn(
 		"this database was promoted and is a primary, although the configuration says upstream; to let "
 		"it follow again, and lose what was written here since, remove the file and set upstream.adopt",
-		L_S("db", m->conf->path), L_S("since", text), L_S("file", m->meta_dir),
-		L_S("name", "walbrook/promoted"));
+		L_S("db", m->conf->path), L_S("since", text), L_S("file", note));
 	return 0;
 }
 

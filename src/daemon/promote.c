@@ -105,8 +105,8 @@ static int lock_meta(const char *path, const char *meta_dir, struct err *e)
 	if (flock(fd, LOCK_EX | LOCK_NB) == 0)
 		return fd;
 	close(fd);
-	return err_set(e, ERR_BUSY, "%s: a running walbrook follows it (it holds %s) and could not be asked",
-		       path, lock);
+	return err_set(e, ERR_BUSY, "%s: a running walbrook has it (it holds %s) and could not be asked", path,
+		       lock);
 }
 
 int promote_offline(const char *path, const char *meta_dir, struct err *e)

@@ -195,7 +195,7 @@ static int open_place(struct follow *f, struct follow_place *ret, bool *has, str
 	if (!*has && e->kind != ERR_NOTHING && e->kind != ERR_DAMAGED)
 		return -1;
 	if (!*has && e->kind == ERR_NOTHING && !f->o.adopt && is_there(f->o.path)) {
-		err_set(e, ERR_EXISTS, "%s: is a database that no follower has written", f->o.path);
+		err_set(e, ERR_EXISTS, "%s: something is there that no follower has written", f->o.path);
 		return err_hint(e, "Move it away, or allow that it is replaced");
 	}
 	if (dir_make(dir, &f->o.owner, e) < 0)
