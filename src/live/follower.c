@@ -500,6 +500,7 @@ void live_stream(struct live_db *d, const struct httpd_request *q, struct httpd_
 	httpd_add_header(ret, "Litestream-page-size", "%" PRIu32, d->now.page_bytes);
 	if (f->extended)
 		httpd_add_header(ret, "Walbrook-Stream", "1");
+	httpd_add_header(ret, "X-Accel-Buffering", "no"); /* nginx would wait until a buffer is full */
 	if (f->extended && !d->lineage)
 		live_lineage_wanted(d);
 	follower_settle(f);

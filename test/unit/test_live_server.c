@@ -464,7 +464,8 @@ static void from_nothing_and_from_positions(void **state)
 		hang_up(&c);
 	}
 	ask(&c, "&txn=1");
-	assert_string_equal(c.headers, "Litestream-page-size: 4096\nWalbrook-Stream: 1\n");
+	assert_string_equal(c.headers,
+			    "Litestream-page-size: 4096\nWalbrook-Stream: 1\nX-Accel-Buffering: no\n");
 	drain(&c, 1 << 16);
 	assert_string_equal(told(&c), "20 21 19 22 16 2 16 2 16 2");
 	hang_up(&c);
