@@ -840,7 +840,9 @@ static enum relay_result let_go(struct db *d, const struct db_order *order, stru
 	enum let_go what = decide(d, order, mono_us());
 	enum relay_result rc = RELAY_OK;
 	uint32_t copied = d->backfill;
+	uint8_t salt[sizeof d->index_salt];
 	bool reached;
+	memcpy(salt, d->index_salt, sizeof salt);
 	if (what == LET_BE)
 		return RELAY_OK;
 	if (what == LET_ALONG)
@@ -862,7 +864,8 @@ static enum relay_result let_go(struct db *d, const struct db_order *order, stru
 	 * seldom; soon beside a busy writer, but not where a reader keeps all of it from being copied: then
 	 * every try only stops that writer. */
 	d->copy_misses++;
-	d->copied_none = rc == RELAY_OK && d->backfill == copied ? d->copied_none + 1 : 0;
+	bool none = rc == RELAY_OK && d->backfill == copied && memcmp(salt, d->index_salt, sizeof salt) == 0;
+	d->copied_none = none ? d->copied_none + 1 : 0;
 	unsigned misses = d->copied_none ? d->copied_none : d->copy_misses;
 	int64_t wait_us = RETRY_MIN_US << (misses < 10 ? misses - 1 : 9);
 	if (!d->copied_none && mono_us() - d->changed_us < QUIET_US && wait_us > BUSY_RETRY_US)
