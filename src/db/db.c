@@ -59,6 +59,7 @@ enum {
 	BLIND_LEAST_US = 5000000,
 	GAP_LOOK_US = 1000000,
 	DB_HEADER_BYTES = 100,
+	OUR_LOCK_BYTE = 1 << 30, /* of the -shm */
 };
 
 static const struct {
@@ -307,7 +308,8 @@ static int remember_files(struct db *d, struct err *e)
 }
 
 /* A walbrook that knows the database by another name, or has its metadata elsewhere, has another lock file; the
- * index is one for all. Its descriptor is the relay's, which closes it after SQLite's. */
+ * index is one for all. Its descriptor is the relay's, which closes it after SQLite's. One byte far behind
+ * those that SQLite locks, and a lock of the descriptor: no close of another one drops it. */
 static int lock_index(struct db *d, struct err *e)
 {
 	char shm[PATH_BYTES];
@@ -316,7 +318,8 @@ static int lock_index(struct db *d, struct err *e)
 		conn_shm_path(relay_conn(r), shm);
 		r->shm_fd = open(shm, O_RDWR | O_CLOEXEC);
 	}
-	if (r->shm_fd >= 0 && flock(r->shm_fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK)
+	struct flock one = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = OUR_LOCK_BYTE, .l_len = 1 };
+	if (r->shm_fd >= 0 && fcntl(r->shm_fd, F_OFD_SETLK, &one) < 0 && (errno == EAGAIN || errno == EACCES))
 		return err_set(e, ERR_BUSY,
 			       "%s: another walbrook replicates this database, under another name or with "
 			       "another metadata directory",
