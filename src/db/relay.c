@@ -486,7 +486,7 @@ static enum relay_result before_hold(struct relay *r, struct capture *c, struct 
 	return rc;
 }
 
-static void note_hold(struct relay *r, int64_t from_us)
+void relay_note_hold(struct relay *r, int64_t from_us)
 {
 	int64_t held_us = mono_us() - from_us;
 	if (held_us > r->n.longest_hold_us)
@@ -511,7 +511,7 @@ static enum relay_result capture_braked(struct relay *r, struct capture *c, stru
 				return RELAY_OK;
 		} while (rc == RELAY_OK && mono_us() - from_us < BRAKE_SLICE_US);
 		conn_drop_write(&r->writer);
-		note_hold(r, from_us);
+		relay_note_hold(r, from_us);
 		if (rc != RELAY_OK)
 			return rc;
 		sleep_us(BRAKE_GAP_US);
@@ -524,6 +524,16 @@ enum relay_result relay_forced(struct relay *r, struct capture *c, bool brake, s
 {
 	if (!conn_is_open(&r->writer) && conn_open(&r->writer, r->path, e) < 0)
 		return relay_busy_or_fail(e);
+	/* Nobody is stopped again for a copy that another process, which is at one, kept from being made.
+	 * Before the first time the lock need not be seen free: beside a writer that copies at each commit it
+	 * seldom is, until that writer is stopped. */
+	struct wal_index h;
+	if (relay_index_now(relay_conn(r), &h, e) < 0)
+		return RELAY_AGAIN;
+	if (r->force_refused && !checkpoint_free(r, NULL, &h, CKPT_WAIT_US)) {
+		err_set(e, ERR_BUSY, "%s: another process copies the WAL", r->path);
+		return RELAY_AGAIN;
+	}
 	enum relay_result rc = brake ? capture_braked(r, c, e) : before_hold(r, c, e);
 	if (rc != RELAY_OK)
 		return rc;
@@ -533,7 +543,8 @@ enum relay_result relay_forced(struct relay *r, struct capture *c, bool brake, s
 	rc = relay_round(r, c, true, false, e);
 	conn_drop_write(&r->writer);
 	int64_t held_us = mono_us() - from_us;
-	note_hold(r, from_us);
+	relay_note_hold(r, from_us);
+	r->force_refused = rc == RELAY_AGAIN;
 	r->n.forced++;
 	log_debug("forced hold", L_S("db", r->path), L_I("held_us", held_us), L_I("brake", brake));
 	if (spool_sync(&c->spool, e) < 0)

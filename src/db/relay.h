@@ -40,6 +40,7 @@ struct relay {
 	uint8_t insists_raw[WAL_INDEX_HEADER_BYTES];
 	int64_t insists_us;		      /* since when, */
 	int insists_seen;		      /* and how often */
+	bool force_refused;		      /* the last forced round met a checkpoint of another process */
 	uint8_t slow[WAL_INDEX_HEADER_BYTES]; /* the index for which an end was waited for awake already */
 	int shm_fd; /* for F_GETLK only; opened after SQLite did, closed after it closed */
 	/* Only a test sets this: the guard is left out, to show that without it SQLite's WAL-reset bug hides

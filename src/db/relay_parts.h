@@ -23,6 +23,9 @@ enum relay_result relay_both_hold(struct relay *r, struct capture *c, bool durab
 /* Lets a read go and remembers its slot. */
 void relay_let(struct relay *r, struct conn *c);
 
+/* The write lock was held since from_us, until now. */
+void relay_note_hold(struct relay *r, int64_t from_us);
+
 /* Another process has this lock of the shared index. */
 bool relay_foreign_lock(struct relay *r, int lock, int *ret_pid);
 

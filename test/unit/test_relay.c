@@ -468,6 +468,39 @@ static void test_slots_taken(void **state)
 	all_is_there(&r, &p, &re);
 }
 
+/* Another process is at a checkpoint that takes long: it is seen once that a copy of ours cannot be made, and
+ * nobody is stopped for it again. */
+static void test_foreign_copy(void **state)
+{
+	(void)state;
+	struct rig r;
+	struct peer p = rig_make_db(at("copy"), "SELECT 1"), c = peer_open(at("copy"));
+	rig_init(&r, at("copy"));
+	r.d.o.max_checkpoint_pages = 300;
+	r.d.o.min_checkpoint_pages = 50;
+	rig_park(&r);
+	struct replay re = rig_image(&r);
+	peer_do(&c, "SELECT count(*) FROM t"); /* so that the header is news to it later */
+	peer_do(&p, "INSERT INTO t(v) VALUES(1)");
+	rig_step(&r);
+	peer_do(&c, "stall-header");
+	peer_tell(&c, "PRAGMA wal_checkpoint(PASSIVE)");
+	assert_string_equal(peer_hear(&c), "stalled header");
+	uint64_t forced = r.d.relay.n.forced;
+	peer_tell(&p, "write 1 500 500");
+	rig_run(&r, 300);
+	for (int i = 0; i < 500 && r.d.mx_frame < 300; i++)
+		rig_run(&r, 20);
+	assert_true(r.d.mx_frame >= 300);
+	assert_true(r.d.relay.n.forced <= forced + 1);
+	peer_tell(&c, "go");
+	peer_hear(&c);
+	rig_stop_peer(&r, &p);
+	rig_park(&r);
+	peer_leave(&c);
+	all_is_there(&r, &p, &re);
+}
+
 /* A false alarm of the walk costs nothing: it may be ordered at any moment. */
 static void test_walk_for_nothing(void **state)
 {
@@ -702,6 +735,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_called),
 		cmocka_unit_test(test_slots_taken),
 		cmocka_unit_test(test_foreign_reader),
+		cmocka_unit_test(test_foreign_copy),
 		cmocka_unit_test(test_reset_bug_guarded),
 		cmocka_unit_test(test_reset_bug_unguarded),
 		cmocka_unit_test(test_torn_index),
