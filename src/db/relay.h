@@ -38,11 +38,13 @@ struct relay {
 	int left[2];	    /* read slots >= 1 that we left last */
 	int insists_pid;    /* the process that was seen with both locks last, over this index, */
 	uint8_t insists_raw[WAL_INDEX_HEADER_BYTES];
-	int64_t insists_us;		      /* since when, */
-	int insists_seen;		      /* and how often */
-	bool force_refused;		      /* the last forced round met a checkpoint of another process */
-	uint8_t slow[WAL_INDEX_HEADER_BYTES]; /* the index for which an end was waited for awake already */
-	int shm_fd; /* for F_GETLK only; opened after SQLite did, closed after it closed */
+	int64_t insists_us;	/* since when, */
+	int insists_seen;	/* and how often */
+	bool force_refused;	/* the last forced round met a checkpoint of another process */
+	bool is_slow;		/* the end of a checkpoint was waited for in vain, */
+	uint8_t slow_salt[8];	/* over this WAL, */
+	uint32_t slow_backfill; /* when so much was copied */
+	int shm_fd;		/* for F_GETLK only; opened after SQLite did, closed after it closed */
 	/* Only a test sets this: the guard is left out, to show that without it SQLite's WAL-reset bug hides
 	 * rows. */
 	bool test_without_guard;

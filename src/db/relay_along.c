@@ -207,32 +207,41 @@ static bool take_write(struct relay *r)
  * was to be had, lets nothing more come. */
 static enum relay_result meet(struct relay *r, struct capture *c, bool awake, struct err *e)
 {
-	struct meeting m;
+	struct meeting m = { .h.mx_frame = 0 };
 	bool all;
+	uint32_t before = shm_backfill(relay_conn(r)->shm);
 	enum relay_result rc = capture_all(r, c, &m, &all, e);
 	if (rc != RELAY_OK)
 		return rc;
 	bool held = awake && take_write(r);
+	int64_t held_us = mono_us();
 	if (!all || !stands(r, &m))
 		rc = capture_all(r, c, &m, &all, e);
 	if (rc == RELAY_OK && all && wait_copied(r, &m, awake))
 		to_slot_0(r, &m);
-	if (held)
+	if (held) {
 		conn_drop_write(&r->writer);
-	memcpy(r->slow, m.raw, sizeof r->slow);
-	if (rc == RELAY_OK && conn_slot(relay_conn(r)) == 0)
+		relay_note_hold(r, held_us);
+	}
+	r->is_slow = conn_slot(relay_conn(r)) != 0;
+	memcpy(r->slow_salt, m.h.salt, sizeof r->slow_salt);
+	r->slow_backfill = before;
+	if (rc == RELAY_OK && !r->is_slow)
 		prove_next(r, &m);
 	return rc;
 }
 
-/* Awake once for a checkpoint; one that takes longer is waited for asleep, and nobody waits for us. */
+/* Awake once for a checkpoint; one that takes longer is waited for asleep, and nobody waits for us. It is the
+ * same as long as nothing more is copied: other connections may commit meanwhile. */
 static enum relay_result meet_end(struct relay *r, struct capture *c, struct err *e)
 {
 	uint8_t raw[WAL_INDEX_HEADER_BYTES];
 	struct wal_index h;
 	if (!conn_is_open(&r->writer) && conn_open(&r->writer, r->path, e) < 0)
 		return relay_busy_or_fail(e);
-	bool slow = conn_index(relay_conn(r), raw, &h) && memcmp(raw, r->slow, sizeof raw) == 0;
+	bool slow = r->is_slow && conn_index(relay_conn(r), raw, &h) &&
+		    memcmp(h.salt, r->slow_salt, sizeof h.salt) == 0 &&
+		    shm_backfill(relay_conn(r)->shm) == r->slow_backfill;
 	return meet(r, c, !slow, e);
 }
 
