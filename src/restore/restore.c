@@ -54,7 +54,8 @@ struct run {
 	struct output out;
 	struct progress progress;
 	struct restore_result result;
-	int anew; /* times begun again */
+	int anew;    /* times begun again */
+	bool listed; /* once: what is wrong with names and sources has been said */
 };
 
 /* What failed, for the decision what to do about it. */
@@ -117,7 +118,7 @@ static int source_list(struct run *r, struct restore_source *source, struct cand
 {
 	struct plan_wish pw = plan_wish_of(r->wish);
 	struct generations g = { 0 };
-	bool warn = r->anew == 0;
+	bool warn = !r->listed;
 	size_t before = c->n;
 	int rc = list_generations(source->store, &g, warn, e);
 	for (size_t i = 0; rc == 0 && i < g.n; i++)
@@ -210,10 +211,11 @@ static int choose(struct run *r, struct listing *ret, struct err *e)
 			failed = i;
 			unknown = one;
 		}
-		if (r->sources_n > 1 && r->anew == 0)
+		if (r->sources_n > 1 && !r->listed)
 			log_warn("restore: a replica cannot be listed", L_S("replica", r->sources[i].name),
 				 L_S("error", one.text));
 	}
+	r->listed = true;
 	int best = candidate_best(r, &c, e);
 	if (best < 0 && failed < r->sources_n && (unknown.kind != ERR_NOTHING || r->sources_n == 1))
 		*e = unknown;
