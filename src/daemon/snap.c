@@ -209,6 +209,7 @@ static void report_failures(struct managed *m, int64_t now_us)
 		p->to[i]->misses++;
 		p->to[i]->retry_us = now_us + AGAIN_US;
 		p->to[i]->n.snapshots_failed++;
+		p->to[i]->e = p->outs[i].e;
 		ship_saw_error(p->to[i], p->outs[i].e.text);
 		log_error("snapshot cannot be written; trying again", L_S("db", m->conf->path),
 			  L_S("replica", p->to[i]->r.name), L_S("error", p->outs[i].e.text));

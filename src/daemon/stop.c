@@ -44,10 +44,16 @@ void stop_begin(struct daemon *d, const char *why)
 
 /* ---- what is owed ---- */
 
-/* Not captured to its end; a gap is that, too. */
+/* Not captured to its end; a gap is that, too. The last step may not have come, because a first snapshot was
+ * waited for, and still there is nothing that was not captured. */
 static bool lacks_capture(const struct managed *m)
 {
-	return m->state == DB_GAP || (!m->finished && !m->stepped_to_stop);
+	uint64_t frames;
+	if (m->state == DB_GAP)
+		return true;
+	if (m->finished || m->stepped_to_stop)
+		return false;
+	return m->out || m->state != DB_IDLE || db_look(&m->db, &frames) != DB_LOOK_SAME;
 }
 
 static enum err_kind worse(enum err_kind a, enum err_kind b)
@@ -59,6 +65,12 @@ static enum err_kind worse(enum err_kind a, enum err_kind b)
 	return a == ERR_NONE ? b : a;
 }
 
+/* Has what comes behind its first snapshot, and not that. */
+static bool lacks_snapshot(const struct shipper *s)
+{
+	return s->job == SHIP_NONE && !s->held && s->r.wants_snapshot && !generation_none(&s->m->generation);
+}
+
 static enum err_kind owed_by(const struct managed *m)
 {
 	enum err_kind kind = m->finished ? ERR_NONE : ERR_DEADLINE;
@@ -68,7 +80,7 @@ static enum err_kind owed_by(const struct managed *m)
 		kind = worse(kind, m->seen.why_kind == ERR_SPACE ? ERR_SPACE : ERR_DEADLINE);
 	for (size_t k = 0; !m->finished && k < m->ships_n; k++) {
 		const struct shipper *s = &m->ships[k];
-		if (s->job == SHIP_NONE && !ship_done(s) && s->e.kind == ERR_SPACE)
+		if (s->job == SHIP_NONE && (!ship_done(s) || lacks_snapshot(s)) && s->e.kind == ERR_SPACE)
 			kind = ERR_SPACE;
 	}
 	return kind;
@@ -95,6 +107,11 @@ static void say_owed(const struct managed *m)
 				  L_S("db", m->conf->path), L_S("replica", s->r.name),
 				  L_S("error",
 				      s->job == SHIP_NONE ? why_not(s->e.text) : "an upload is under way"));
+		else if (lacks_snapshot(s))
+			log_error("the replica has no snapshot yet, so nothing can be restored from it; the "
+				  "next start makes one",
+				  L_S("db", m->conf->path), L_S("replica", s->r.name),
+				  L_S("error", why_not(s->e.text)));
 	}
 }
 

@@ -135,6 +135,8 @@ ok $? "SIGTERM with something unshipped: it still tries"
 kill -TERM "$PID"
 reap "$PID" 3
 is "$rc" 10 "a second signal ends it at once: exit code 10"
+says away2 "(the replica has no snapshot yet|not everything was shipped).*$T/wall2" && ! says away2 'not everything was captured'
+ok $? "what the replica lacks is said, and nothing else"
 
 note "a replica that is emptied under our hands"
 db=$T/emptied.db
