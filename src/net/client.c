@@ -357,7 +357,12 @@ static enum client_result ended(struct client *c, CURLcode code, struct err *e)
 		return CLIENT_END;
 	const char *why = c->why[0] ? c->why : lib.curl_easy_strerror_(code);
 	enum err_kind kind = code == CURLE_OPERATION_TIMEDOUT ? ERR_DEADLINE : ERR_UNREACHABLE;
-	return err_set(e, kind, "%s: %s", c->base, why);
+	err_set(e, kind, "%s: %s", c->base, why);
+	if (code == CURLE_PEER_FAILED_VERIFICATION && (strstr(why, "issuer") || strstr(why, "self")))
+		err_hint(e, "If the certificate is yours, name it, or that of who signed it, with ca-file");
+	if (code == CURLE_GOT_NOTHING && strncmp(c->base, "http:", 5) == 0)
+		err_hint(e, "Perhaps it speaks HTTPS");
+	return CLIENT_FAIL;
 }
 
 /* Of an answer that is no content one line is enough, and it does not go on for ever: what follows a status

@@ -219,7 +219,8 @@ refused() { # URL ERE LINE… DESCRIPTION
 }
 ca="ca-file: $T/ca.pem" tok="token-file: $T/token"
 followed "$tls" "$ca" "$tok" "a follower with the right authority and token"
-refused "$tls" 'certificate|issuer|verif' "$tok" "an authority that it does not know"
+refused "$tls" '(certificate|issuer|verif).*ca-file' "$tok" "an authority that it does not know"
+refused "http://localhost:$port" 'HTTPS' "$tok" "HTTP where HTTPS is spoken"
 printf 'wrong\n' >"$T/wrong"
 chmod 600 "$T/wrong"
 refused "$tls" '401|token' "$ca" "token-file: $T/wrong" "a wrong token"
