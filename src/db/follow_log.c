@@ -179,8 +179,8 @@ enum follow_result log_cap(struct follow *f, struct err *e)
 	enum follow_result rc = follow_restart_log(f, e);
 	if (rc != FOLLOW_AGAIN)
 		return rc;
-	err_set(e, ERR_SPACE, "%s-wal: has %llu bytes, its cap; applying waits because %s", f->o.path,
-		(unsigned long long)follow_log_bytes(f), f->why);
+	err_set(e, ERR_SPACE, "%s-wal: has reached its cap of %llu bytes; applying waits because %s", f->o.path,
+		(unsigned long long)f->o.log_cap_bytes, f->why);
 	return FOLLOW_FULL;
 }
 
