@@ -77,6 +77,37 @@ static int read_sizes(struct follow *f, struct err *e)
 	return 0;
 }
 
+static void note_stat(struct follow *f, const struct stat *st)
+{
+	f->file.mtime_ns = st->st_mtim.tv_sec * 1000000000LL + st->st_mtim.tv_nsec;
+	f->file.bytes = st->st_size;
+	f->file.backfill = shm_backfill(f->conn.shm);
+}
+
+void follow_note_file(struct follow *f)
+{
+	struct stat st;
+	if (stat(f->o.path, &st) == 0)
+		note_stat(f, &st);
+}
+
+/* It was written, and not by a checkpoint: that holds a lock meanwhile, and counts what it has copied before it
+ * lets go. In this order: what the first look sees is over by the second one, or counted at the third. */
+static bool is_overwritten(struct follow *f)
+{
+	struct stat st;
+	if (stat(f->o.path, &st) < 0 ||
+	    (st.st_size == f->file.bytes &&
+	     st.st_mtim.tv_sec * 1000000000LL + st.st_mtim.tv_nsec == f->file.mtime_ns))
+		return false;
+	if (log_holder(f, SHM_CKPT) != 0)
+		return false;
+	if (shm_backfill(f->conn.shm) == f->file.backfill)
+		return true;
+	note_stat(f, &st);
+	return false;
+}
+
 enum follow_result follow_attach(struct follow *f, struct err *e)
 {
 	char path[PATH_BYTES];
@@ -98,6 +129,7 @@ enum follow_result follow_attach(struct follow *f, struct err *e)
 	f->wal_inode = inode_of(conn_wal_path(&f->conn));
 	f->inode = inode_of(f->o.path);
 	f->next_restart_bytes = f->o.log_limit_bytes;
+	follow_note_file(f);
 	txn_reset(f);
 	return FOLLOW_OK;
 again:
@@ -229,7 +261,8 @@ enum follow_result follow_reopen(struct follow *f, struct err *e)
 	struct err ignored;
 	follow_drop(f);
 	follow_detach(f);
-	bool has = follow_place_read(f->place.path, &p, &seq, &ignored) == 0;
+	bool has = !f->overwritten && follow_place_read(f->place.path, &p, &seq, &ignored) == 0;
+	f->overwritten = false;
 	enum follow_result rc = attach_and_know(f, has ? &p : NULL, e);
 	if (rc == FOLLOW_FAIL)
 		f->lost = true;
@@ -302,6 +335,9 @@ bool follow_moved(struct follow *f)
 		return false;
 	conn_shm_path(&f->conn, path);
 	/* SQLite itself can only tell whether the database file has moved. */
-	return inode_of(f->o.path) != f->inode || inode_of(path) != f->shm_inode ||
-	       inode_of(conn_wal_path(&f->conn)) != f->wal_inode;
+	if (inode_of(f->o.path) != f->inode || inode_of(path) != f->shm_inode ||
+	    inode_of(conn_wal_path(&f->conn)) != f->wal_inode)
+		return true;
+	f->overwritten = f->overwritten || is_overwritten(f);
+	return f->overwritten;
 }

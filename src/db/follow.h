@@ -85,7 +85,12 @@ struct follow {
 	uint32_t page_bytes, pages; /* of the database as readers see it */
 	bool known;		    /* `live` is the position `at` of the source */
 	bool lost;		    /* somebody was at the files: they are opened again first */
-	struct follow_source at;    /* published */
+	bool overwritten;	    /* what is in the database file is not known, whatever the WAL says */
+	struct {		    /* the database file when we wrote it last, or a checkpoint did */
+		int64_t mtime_ns, bytes;
+		uint32_t backfill;
+	} file;
+	struct follow_source at; /* published */
 
 	/* A transaction that is not published. */
 	struct follow_source next; /* verified to here */
@@ -120,8 +125,8 @@ enum follow_result follow_promote(struct follow *f, struct err *e);
 bool follow_position(const struct follow *f, struct follow_source *ret);
 
 /* Somebody else wrote the database, or removed files of it. The first is one look at memory, the second some
- * calls of stat. True: follow_reopen, and bring content unless that says FOLLOW_OK. follow_segment looks at
- * both. */
+ * calls of stat, which also show whether the database file was written past SQLite (a copy over it). True:
+ * follow_reopen, and bring content unless that says FOLLOW_OK. follow_segment looks at both. */
 bool follow_disturbed(const struct follow *f);
 bool follow_moved(struct follow *f);
 /* Closes and opens again; the results are those of follow_open, but the follower stays usable: after

@@ -37,25 +37,30 @@ uint64_t follow_log_bytes(const struct follow *f)
 	return f->live.mx_frame ? wal_offset_of(f->page_bytes, f->live.mx_frame) : 0;
 }
 
-/* The process that reads from the WAL, the one with the oldest snapshot first. 0: none other is seen. */
-static int foreign_reader(struct follow *f)
+int log_holder(struct follow *f, int lock)
 {
-	int best = 0;
-	uint32_t oldest = UINT32_MAX;
+	struct flock l = {
+		.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = SHM_LOCK_OFFSET + lock, .l_len = 1
+	};
 	if (f->shm_fd < 0) {
 		char path[PATH_BYTES];
 		conn_shm_path(&f->conn, path);
 		f->shm_fd = open(path, O_RDWR | O_CLOEXEC);
 	}
-	for (int slot = SLOTS - 1; f->shm_fd >= 0 && slot >= 0; slot--) {
-		struct flock l = { .l_type = F_WRLCK,
-				   .l_whence = SEEK_SET,
-				   .l_start = SHM_LOCK_OFFSET + SHM_READ0 + slot,
-				   .l_len = 1 };
+	return f->shm_fd < 0 || fcntl(f->shm_fd, F_GETLK, &l) < 0 || l.l_type == F_UNLCK ? 0 : l.l_pid;
+}
+
+/* The process that reads from the WAL, the one with the oldest snapshot first. 0: none other is seen. */
+static int foreign_reader(struct follow *f)
+{
+	int best = 0;
+	uint32_t oldest = UINT32_MAX;
+	for (int slot = SLOTS - 1; slot >= 0; slot--) {
+		int pid = log_holder(f, SHM_READ0 + slot);
 		uint32_t mark = slot ? shm_mark(f->conn.shm, slot) : 0;
-		if (fcntl(f->shm_fd, F_GETLK, &l) < 0 || l.l_type == F_UNLCK || mark > oldest)
+		if (pid == 0 || mark > oldest)
 			continue;
-		best = l.l_pid;
+		best = pid;
 		oldest = mark;
 	}
 	return best;
@@ -128,8 +133,10 @@ static int try_for(struct follow *f, int mode, int64_t pause_us)
 	int64_t until_us = mono_us() + pause_us;
 	for (;;) {
 		int rc = checkpoint(f, mode);
-		if (!is_busy(rc) || mono_us() >= until_us)
+		if (!is_busy(rc) || mono_us() >= until_us) {
+			follow_note_file(f);
 			return rc;
+		}
 		sleep_us(TRY_AGAIN_US);
 	}
 }

@@ -9,6 +9,7 @@
 /* follow.c */
 enum follow_result follow_attach(struct follow *f, struct err *e); /* opens the connection, takes the lock */
 void follow_detach(struct follow *f);
+void follow_note_file(struct follow *f); /* what it looks like now is our doing, or that of a checkpoint */
 struct follow_local follow_local_of(const struct wal_index *h);
 
 /* follow_txn.c: one transaction of our WAL. All drop it when they fail. */
@@ -33,5 +34,7 @@ void content_drop(struct follow *f);
 enum follow_result log_backfill(struct follow *f, struct err *e);
 enum follow_result log_tend(struct follow *f, struct err *e);
 enum follow_result log_cap(struct follow *f, struct err *e);
+/* The other process that holds a lock of the shared index (SHM_…); 0: none. */
+int log_holder(struct follow *f, int lock);
 
 #endif

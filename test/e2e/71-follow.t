@@ -114,6 +114,14 @@ follower one "$port" "$app" -addr "127.0.0.1:$port1" -- "file://$T/one.replica"
 F1=$PID
 same_soon "$app" "$T/one/app.db" "it is repaired"
 
+note "a file copied over it"
+sql "$T/stranger.db" 'CREATE TABLE stranger(a); INSERT INTO stranger VALUES(zeroblob(50000))'
+cat "$T/stranger.db" >"$T/one/app.db"
+same_soon "$app" "$T/one/app.db" "is noticed and repaired"
+run sqlite3 "$T/one/app.db" 'PRAGMA wal_checkpoint; SELECT 1'
+sleep 1.5
+is "$(grep -c 'somebody wrote' "$T/one.log")" 1 "it is said; and a checkpoint of a reader is no such thing"
+
 note "another generation: only what differs is sent"
 stop "$P"
 sql "$app" 'PRAGMA wal_checkpoint(TRUNCATE); UPDATE t SET b=randomblob(900) WHERE id%400=7; PRAGMA wal_checkpoint(TRUNCATE)' >/dev/null
