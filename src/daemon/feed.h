@@ -111,6 +111,8 @@ void feed_spool_begin(struct feed *d, const struct record *r);
 void feed_spool_stored(struct feed *d, struct span bytes);
 void feed_spool_plain(struct feed *d, struct position from, struct span plain);
 void feed_spool_end(struct feed *d, struct position end);
+/* All has come: is what readers see in the spool as well? */
+void feed_spool_look(struct feed *d);
 void feed_spool_flush(struct feed *d);	 /* nothing waits to be read: what there is goes to the loop */
 void feed_spool_abort(struct feed *d);	 /* the segment that is being written, and what waits for content */
 void feed_spool_content(struct feed *d); /* content begins: nothing before it counts */

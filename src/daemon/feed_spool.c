@@ -11,9 +11,10 @@
  * do the segments.
  *
  * Failure modes: a segment that begins before the end of the spool (only what is new of it is kept, compressed
- * again); after a stop, a spool that does not end where readers are begins anew. Then a replica that lacks what
- * is gone asks for the index from its start (ship.c). No room: said, and the spool begins anew with the next
- * index. */
+ * again); one that begins behind it, since a connection was lost while readers were further than the spool: the
+ * list is forgotten and the index comes again from its start; after a stop, a spool that does not end where
+ * readers are begins anew. Then a replica that lacks what is gone asks for the index from its start (ship.c).
+ * No room: said, and the spool begins anew with the next index. */
 #include "daemon/feed.h"
 
 #include <stdlib.h>
@@ -149,6 +150,15 @@ static int add_trimmed(void *arg, struct span out, struct err *e)
 	return spool_add(&d->file, out, e);
 }
 
+/* Something between the end of the spool and what comes now is not there: what is listed is to be forgotten,
+ * and the index comes again from its start. */
+static bool lose(struct feed *d)
+{
+	d->spooled_of = (struct generation){ "" };
+	d->hole = true;
+	return false;
+}
+
 /* Where the spool goes on with this segment. false: it does not. */
 static bool goes_on(struct feed *d, const struct record *r, struct position *ret)
 {
@@ -156,13 +166,27 @@ static bool goes_on(struct feed *d, const struct record *r, struct position *ret
 	*ret = r->at;
 	if (r->at.offset == 0 && !(same && r->at.index <= d->spooled.index)) {
 		bool listed = generation_equal(&r->generation, &d->top_of) && r->at.index <= d->top;
-		d->hole = d->hole || (!same && listed);
-		return same ? r->at.index == d->spooled.index + 1 : !listed;
+		if (same ? r->at.index == d->spooled.index + 1 : !listed)
+			return true;
+		return lose(d);
 	}
-	if (!same || r->at.index != d->spooled.index || r->at.offset > d->spooled.offset)
+	if (!same)
 		return false;
+	if (position_compare(r->at, d->spooled) > 0)
+		return lose(d);
 	*ret = d->spooled;
-	return true;
+	return r->at.index == d->spooled.index;
+}
+
+void feed_spool_look(struct feed *d)
+{
+	struct follow_source at;
+	if (!d->up->keep || d->spooling || d->pending || generation_none(&d->spooled_of) ||
+	    follow_content_waits(&d->f, NULL) || !follow_position(&d->f, &at))
+		return;
+	const struct position here = { at.index, at.chain.offset };
+	if (generation_equal(&at.generation, &d->spooled_of) && position_compare(d->spooled, here) < 0)
+		lose(d);
 }
 
 void feed_spool_begin(struct feed *d, const struct record *r)
@@ -299,6 +323,11 @@ void feed_spool_flush(struct feed *d)
 	d->top_of = last->generation;
 	d->top = last->at.index;
 	pthread_mutex_lock(&up->lock);
+	if (up->rewind || d->rewind) { /* the list was forgotten, and these will come again */
+		pthread_mutex_unlock(&up->lock);
+		forget_pending(d);
+		return;
+	}
 	if (up->fresh_last)
 		up->fresh_last->next = d->pending;
 	else

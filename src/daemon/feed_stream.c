@@ -412,6 +412,7 @@ static int on_heartbeat(void *arg, const struct record *r, int64_t clock_us, str
 	bool begins = r->at.index == next.index + 1 && r->at.offset <= WAL_HEADER_BYTES;
 	bool known = follow_content_waits(&d->f, NULL) || d->f.known;
 	if (!known || begins || position_compare(r->at, next) <= 0) {
+		feed_spool_look(d);
 		feed_tell(d, false);
 		return 0;
 	}

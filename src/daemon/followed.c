@@ -27,6 +27,15 @@ static void append(struct spool_segment **to, struct spool_segment *list)
 	*to = list;
 }
 
+/* What a lost connection leaves may not fit behind what is listed; then neither counts. */
+static bool fits(const struct managed *m, const struct spool_segment *next)
+{
+	const struct spool_segment *last = m->segs ? m->segs_last : NULL;
+	return !last || !next || next->at.offset == 0 ||
+	       !generation_equal(&last->generation, &next->generation) ||
+	       (next->at.index == last->at.index && next->at.offset == last->end);
+}
+
 static void take_news(struct managed *m, struct upstream_news *news)
 {
 	struct upstream_seen seen;
@@ -39,6 +48,7 @@ static void take_news(struct managed *m, struct upstream_news *news)
 		spool_segments_free(news->loaded);
 		news->loaded = NULL;
 	}
+	m->wants_rewind = m->wants_rewind || !fits(m, news->fresh);
 	m->report = (struct db_report){ .loaded = news->loaded };
 	append(&m->report.fresh, news->fresh);
 	news->loaded = news->fresh = NULL;

@@ -181,6 +181,11 @@ uint64_t upstream_tick(struct upstream *up)
 void upstream_rewind(struct upstream *up)
 {
 	pthread_mutex_lock(&up->lock);
+	if (up->fresh_last) { /* they come again */
+		up->fresh_last->next = up->drop;
+		up->drop = up->news.fresh;
+		up->news.fresh = up->fresh_last = NULL;
+	}
 	up->rewind = true;
 	wake(up);
 	pthread_mutex_unlock(&up->lock);
