@@ -203,19 +203,22 @@ static bool take_write(struct relay *r)
 	return !relay_foreign_insists(r, &pid) && conn_take_write(&r->writer, WRITE_WAIT_US, &busy) == 0;
 }
 
-/* The second capture is of what came while the first one was made durable; after it the write lock, where it
- * was to be had, lets nothing more come. */
-static enum relay_result meet(struct relay *r, struct capture *c, bool awake, struct err *e)
+/* With the write lock, where it is to be had, nothing more comes. Beside a writer at full speed it is taken
+ * first: to make the capture durable takes as long as the checkpoint, and a commit in between costs a
+ * checkpoint of its own. Else as late as can be; then the second capture is of what came while the first one
+ * was made durable. */
+static enum relay_result meet(struct relay *r, struct capture *c, bool awake, bool first, struct err *e)
 {
 	struct meeting m = { .h.mx_frame = 0 };
-	bool all;
+	bool all, held = awake && first && take_write(r);
+	int64_t held_us = mono_us();
 	uint32_t before = shm_backfill(relay_conn(r)->shm);
 	enum relay_result rc = capture_all(r, c, &m, &all, e);
-	if (rc != RELAY_OK)
-		return rc;
-	bool held = awake && take_write(r);
-	int64_t held_us = mono_us();
-	if (!all || !stands(r, &m))
+	if (rc == RELAY_OK && awake && !held) {
+		held = take_write(r);
+		held_us = mono_us();
+	}
+	if (rc == RELAY_OK && (!all || !stands(r, &m)))
 		rc = capture_all(r, c, &m, &all, e);
 	if (rc == RELAY_OK && all && wait_copied(r, &m, awake))
 		to_slot_0(r, &m);
@@ -223,17 +226,19 @@ static enum relay_result meet(struct relay *r, struct capture *c, bool awake, st
 		conn_drop_write(&r->writer);
 		relay_note_hold(r, held_us);
 	}
+	if (rc != RELAY_OK)
+		return rc;
 	r->is_slow = conn_slot(relay_conn(r)) != 0;
 	memcpy(r->slow_salt, m.h.salt, sizeof r->slow_salt);
 	r->slow_backfill = before;
-	if (rc == RELAY_OK && !r->is_slow)
+	if (!r->is_slow)
 		prove_next(r, &m);
-	return rc;
+	return RELAY_OK;
 }
 
 /* Awake once for a checkpoint; one that takes longer is waited for asleep, and nobody waits for us. It is the
  * same as long as nothing more is copied: other connections may commit meanwhile. */
-static enum relay_result meet_end(struct relay *r, struct capture *c, struct err *e)
+static enum relay_result meet_end(struct relay *r, struct capture *c, bool first, struct err *e)
 {
 	uint8_t raw[WAL_INDEX_HEADER_BYTES];
 	struct wal_index h;
@@ -242,7 +247,7 @@ static enum relay_result meet_end(struct relay *r, struct capture *c, struct err
 	bool slow = r->is_slow && conn_index(relay_conn(r), raw, &h) &&
 		    memcmp(h.salt, r->slow_salt, sizeof h.salt) == 0 &&
 		    shm_backfill(relay_conn(r)->shm) == r->slow_backfill;
-	return meet(r, c, !slow, e);
+	return meet(r, c, !slow, first, e);
 }
 
 static uint64_t ahead_bytes(const struct capture *c, const struct wal_index *h)
@@ -269,7 +274,7 @@ static enum relay_result look(struct relay *r, struct capture *c, const struct r
 	if (conn_slot(hold) > 0 && copied)
 		return relay_park(r, c, e);
 	if (conn_slot(hold) > 0 && copied_by_other(r, h))
-		return meet_end(r, c, e);
+		return meet_end(r, c, p->stay_us > 0, e);
 	if (!c->blind && p->stay_us > 0 && ahead_bytes(c, h) >= AHEAD_BYTES)
 		return relay_capture(r, hold, c, h, false, UINT64_MAX, e);
 	*ret_did = false;
