@@ -12,7 +12,6 @@
  * is being written for more than a few milliseconds (the step heals it). */
 #include "daemon/managed.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -585,7 +584,8 @@ static int init_upstream(struct managed *m, bool keep, struct err *e)
 	if (!promoted_before(m->meta_dir, text))
 		return upstream_new(m, keep || m->conf->replicas_n > 0, &m->up, e);
 	m->promoted = true;
-	snprintf(note, sizeof note, "%.*s/walbrook/promoted", PATH_BYTES - 32, m->meta_dir);
+	if (path_join(note, m->meta_dir, "walbrook/promoted") < 0) /* it has been read */
+		note[0] = 0;
 	log_warn(
 		"this database was promoted and is a primary, although the configuration says upstream; to let "
 		"it follow again, and lose what was written here since, remove the file and set upstream.adopt",

@@ -312,14 +312,9 @@ static int remember_files(struct db *d, struct err *e)
  * those that SQLite locks, and a lock of the descriptor: no close of another one drops it. */
 static int lock_index(struct db *d, struct err *e)
 {
-	char shm[PATH_BYTES];
-	struct relay *r = &d->relay;
-	if (r->shm_fd < 0) {
-		conn_shm_path(relay_conn(r), shm);
-		r->shm_fd = open(shm, O_RDWR | O_CLOEXEC);
-	}
+	int fd = relay_shm_fd(&d->relay);
 	struct flock one = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = OUR_LOCK_BYTE, .l_len = 1 };
-	if (r->shm_fd >= 0 && fcntl(r->shm_fd, F_OFD_SETLK, &one) < 0 && (errno == EAGAIN || errno == EACCES))
+	if (fd >= 0 && fcntl(fd, F_OFD_SETLK, &one) < 0 && (errno == EAGAIN || errno == EACCES))
 		return err_set(e, ERR_BUSY,
 			       "%s: another walbrook replicates this database, under another name or with "
 			       "another metadata directory",

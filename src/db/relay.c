@@ -141,22 +141,25 @@ void relay_release(struct relay *r)
 	r->is_proven = false;
 }
 
-enum lock_seen { LOCK_UNKNOWN, LOCK_FREE, LOCK_HELD };
-
-/* Looks at a lock of the shared index as other processes hold it; changes nothing. */
-static enum lock_seen look_at_lock(struct relay *r, int lock, int *ret_pid)
+int relay_shm_fd(struct relay *r)
 {
 	if (r->shm_fd < 0) {
 		char path[PATH_BYTES];
 		conn_shm_path(relay_conn(r), path);
 		r->shm_fd = open(path, O_RDWR | O_CLOEXEC);
-		if (r->shm_fd < 0)
-			return LOCK_UNKNOWN;
 	}
+	return r->shm_fd;
+}
+
+enum lock_seen { LOCK_UNKNOWN, LOCK_FREE, LOCK_HELD };
+
+/* Looks at a lock of the shared index as other processes hold it; changes nothing. */
+static enum lock_seen look_at_lock(struct relay *r, int lock, int *ret_pid)
+{
 	struct flock l = {
 		.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = SHM_LOCK_OFFSET + lock, .l_len = 1
 	};
-	if (fcntl(r->shm_fd, F_GETLK, &l) < 0)
+	if (relay_shm_fd(r) < 0 || fcntl(r->shm_fd, F_GETLK, &l) < 0)
 		return LOCK_UNKNOWN;
 	*ret_pid = l.l_pid;
 	return l.l_type == F_UNLCK ? LOCK_FREE : LOCK_HELD;

@@ -44,7 +44,7 @@ struct relay {
 	bool is_slow;		/* the end of a checkpoint was waited for in vain, */
 	uint8_t slow_salt[8];	/* over this WAL, */
 	uint32_t slow_backfill; /* when so much was copied */
-	int shm_fd;		/* for F_GETLK only; opened after SQLite did, closed after it closed */
+	int shm_fd;		/* for locks only; opened after SQLite did, closed after it closed */
 	/* Only a test sets this: the guard is left out, to show that without it SQLite's WAL-reset bug hides
 	 * rows. */
 	bool test_without_guard;
@@ -61,6 +61,8 @@ static inline bool relay_holds(const struct relay *r)
 	return r->holder >= 0;
 }
 struct conn *relay_conn(struct relay *r); /* the one that holds */
+/* While it holds: the -shm, for locks. The relay closes it. -1: it cannot be opened. */
+int relay_shm_fd(struct relay *r);
 
 /* Proves that no stale checkpoint is under way, retrying for up to wait_us. false: the lock is busy. */
 bool relay_prove(struct relay *r, const struct wal_index *h, int64_t wait_us);
