@@ -35,13 +35,14 @@ sleep $((write_secs / 3))
 stop "$daemon"
 is "$rc" 0 "the daemon stops while the application goes on"
 sleep 0.2
-start daemon replicate -config "$T/c.yml"
+start run0 replicate -config "$T/c.yml"
 daemon=$PID
 restorable() { # RUN: the generation that it is in has a snapshot
   local g
-  g=$(sed -n 's/.*msg="\(new generation\|generation continues\)".* generation=\([0-9a-f]*\).*/\2/p' "$T/$1.log")
+  g=$(sed -n 's/.*msg="\(new generation\|generation continues\)".* generation=\([0-9a-f]*\).*/\2/p' "$T/$1.log" | tail -n 1)
   [ -n "$g" ] && ls "$replica/generations/$g/snapshots/"*.lz4 >/dev/null 2>&1
 }
+wait_for 20 restorable run0
 for pause in 0 0.1 0 0.5; do # the WAL goes on where it was, or was begun anew meanwhile: a new generation
   sleep "$((write_secs / 10)).$((RANDOM % 10))"
   kill -9 "$daemon"

@@ -19,7 +19,7 @@ WALBROOK=${WALBROOK:-$WALBROOK_BUILD/walbrook}
 T=$(mktemp -d "${TMPDIR:-/tmp}/walbrook-test.XXXXXX")
 export LC_ALL=C.UTF-8
 
-tap_n=0 tap_failed=0 tap_done=no kept=no
+tap_n=0 tap_failed=0 tap_done=no kept=no explains=no
 PIDS=()
 
 at_end() {
@@ -53,8 +53,10 @@ done_testing() {
   tap_done=yes
 }
 
+# Behind a test that has failed it explains why: then also on standard error, as prove shows nothing else.
 note() {
   printf '%s\n' "$*" | sed 's/^/# /'
+  [ "$explains" = no ] || printf '%s\n' "$*" | head -n 40 | cut -c 1-300 | sed 's/^/#   /' >&2
 }
 
 # What a run that shows only the results would not: the name of the test, and what the daemon said last.
@@ -71,8 +73,10 @@ ok() { # STATUS DESCRIPTION: 0 is good
   local what=${2//#/\\#} # a bare # begins a directive
   tap_n=$((tap_n + 1))
   if [ "$1" -eq 0 ]; then
+    explains=no
     echo "ok $tap_n - $what"
   else
+    explains=yes
     tap_failed=$((tap_failed + 1))
     echo "not ok $tap_n - $what"
     tell_why "$tap_n - $what"
@@ -87,7 +91,6 @@ is() { # GOT WANT DESCRIPTION
     ok 1 "$3"
     note "got:  $1
 want: $2"
-    note "got:  $1" >&2
     return 1
   fi
 }

@@ -14,7 +14,8 @@
  * times. Which line of LOG the first of a generation belongs to is found by restoring it; the others follow one
  * by one. Times must not decrease, the last commit must be the last line, and none may be known before it was
  * begun, and each must be in a document. Counted, but no moments, are those before the position from which the
- * first snapshot of their generation is whole (what was in the WAL when the daemon came).
+ * first snapshot of their generation is whole (what was in the WAL when the daemon came). Each generation has a
+ *      snapshot; that nothing comes after it is allowed.
  *   2. For each commit, in random order until the time is over: -timestamp of it restores exactly the content
  * of the last line with that time; so does a moment between it and the next one.
  *   3. After the last commit (1 us, an hour): the last content. Before the first: an error with the windows.
@@ -324,7 +325,8 @@ static void read_wal(struct check *c, struct store *s, struct listing *l)
 	const struct generation *g = &l->plan.generation;
 	struct plan_object *v = l->plan.segments;
 	size_t n = l->plan.segments_n;
-	qsort(v, n, sizeof *v, by_position);
+	if (n > 0)
+		qsort(v, n, sizeof *v, by_position);
 	for (size_t i = 0; i < n;) {
 		struct wal_index_doc d = { 0 };
 		struct dyn wal = DYN_INIT(1 << 30);
@@ -419,8 +421,14 @@ static void read_generation(struct check *c, struct restore_source *source, cons
 	listing_free(&l);
 	while (known < c->n && (!c->v[known].documented || position_compare(c->v[known].end, reach) < 0))
 		known++;
-	if (known == c->n)
-		die("no commit of generation %s can be reached", g->name);
+	if (known ==
+	    c->n) { /* the application, or the daemon, came to its end right behind the first snapshot */
+		if (known > first && position_compare(c->v[known - 1].end, reach) >= 0)
+			die("no commit of generation %s can be reached", g->name);
+		c->unreached += known - first;
+		c->n = first;
+		return;
+	}
 	align(c, first, known, before, g);
 	keep_known(c, first, known);
 }
@@ -435,8 +443,10 @@ static void generation_order(struct restore_source *source, struct generation *g
 		struct listing l;
 		struct err e = ERR_INIT;
 		int64_t last_us;
-		if (listing_read(&l, source, &g[i], true, &e) < 0 || !plan_window(&l.plan, &begin[i], &last_us))
+		if (listing_read(&l, source, &g[i], true, &e) < 0)
 			die("generation %s: %s", g[i].name, e.text);
+		if (!plan_window(&l.plan, &begin[i], &last_us))
+			die("generation %s has no snapshot", g[i].name);
 		listing_free(&l);
 	}
 	for (size_t i = 1; i < n; i++)
