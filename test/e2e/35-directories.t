@@ -265,7 +265,8 @@ is "$rc" 0 "and changes nothing"
 note "idle"
 if command -v strace >/dev/null; then
   for ((i = 0; i < 40; i++)); do wal_db "$T/idle/$i.db"; done
-  printf 'dbs:\n  - path: %s\n    replicas: [{ path: %s }]\n' "$T/idle/*.db" "$T/r/idle" >"$T/w.yml"
+  # Its own socket: at the usual one each daemon of another test that starts asks who is there.
+  printf 'socket: %s\ndbs:\n  - path: %s\n    replicas: [{ path: %s }]\n' "$T/idle.sock" "$T/idle/*.db" "$T/r/idle" >"$T/w.yml"
   start idle replicate -config "$T/w.yml"
   idle=$PID
   settled() { [ "$(grep -c 'msg="snapshot written"' "$T/idle.log")" -eq 40 ]; }
