@@ -6,7 +6,8 @@
  * handler of the row answers.
  *
  * Who has access, to all that is not open: with a token-file who sends the token; else with open-to-all
- * everybody; else peers on this machine. A body is read only from those.
+ * everybody; else peers on this machine, who ask for it by a name that no stranger can have. A body is read
+ * only from those.
  *
  * Failure modes: the address is not to be had (said once, tried again every 10 s); the token cannot be read
  * (said, and nobody has access until a reload finds it); no memory (500). */
@@ -18,6 +19,7 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -122,6 +124,20 @@ static void sent_token(const char *authorization, char buf[CONF_TOKEN_BYTES])
 	}
 }
 
+/* A stranger's page in a browser on this machine can ask here too, once its own name leads to 127.0.0.1 (unless
+ * we need a certificate with that name). Such a name has dots; an address, localhost, this machine's own name
+ * and one without a domain cannot be the stranger's. */
+static bool host_is_near(const char *host)
+{
+	char own[256] = "";
+	size_t n = host ? strcspn(host, ":") : 0;
+	if (!host || host[0] == '[' || !memchr(host, '.', n) || strspn(host, "0123456789.") == n)
+		return true;
+	if (n > 10 && strncasecmp(host + n - 10, ".localhost", 10) == 0)
+		return true;
+	return gethostname(own, sizeof own - 1) == 0 && strlen(own) == n && strncasecmp(own, host, n) == 0;
+}
+
 static bool has_access(struct http *h, const struct httpd_request *q, struct httpd_answer *ret)
 {
 	if (h->wants_token) {
@@ -139,9 +155,13 @@ static bool has_access(struct http *h, const struct httpd_request *q, struct htt
 				 "Basic realm=\"walbrook\", charset=\"UTF-8\", Bearer");
 		return false;
 	}
-	if (h->open_to_all || q->loopback)
+	if (h->open_to_all || (q->loopback && (h->cert || host_is_near(httpd_header(q, "Host")))))
 		return true;
-	http_say(ret, 403, "this is served to other machines only with a token (key token-file)");
+	http_say(ret, 403,
+		 q->loopback
+			 ? "this is served without a token (key token-file) only to this machine, and by an "
+			   "address or localhost, not by another name (or with open-to-all)"
+			 : "this is served to other machines only with a token (key token-file)");
 	return false;
 }
 

@@ -51,6 +51,16 @@ codes() { # BASE [CURL FLAG…]: of everything that is served
 note "without a token"
 begin 127.0.0.1:0
 is "$(codes "$url")" "200 200 200 200 409 200 200 200 200" "this machine has everything"
+for name in localhost app.localhost '[::1]' db "$(hostname)"; do
+  is "$(code "$url/status" -H "Host: $name:$port")" 200 "by the name $name too"
+done
+is "$(codes "$url" -H "Host: stranger.example:$port")" "403 403 403 403 403 403 403 200 200" \
+  "a page in a browser whose own name leads to this machine: nothing"
+like "$(code "$url/status" -H 'Host: 127.0.0.1.stranger.example'; cat "$T/body")" '403.*token-file.*open-to-all' \
+  "and the refusal says what to do"
+stop "$primary"
+begin 127.0.0.1:0 'open-to-all: true'
+is "$(code "$url/status" -H "Host: stranger.example:$port")" 200 "with open-to-all any name will do"
 stop "$primary"
 if [ -n "$other" ]; then
   begin "0.0.0.0:0"
