@@ -44,6 +44,7 @@ struct relay {
 	bool is_slow;		/* the end of a checkpoint was waited for in vain, */
 	uint8_t slow_salt[8];	/* over this WAL, */
 	uint32_t slow_backfill; /* when so much was copied */
+	uint32_t met_frames;	/* length of the WAL when a checkpoint was met last */
 	int shm_fd;		/* for locks only; opened after SQLite did, closed after it closed */
 	/* Only a test sets this: the guard is left out, to show that without it SQLite's WAL-reset bug hides
 	 * rows. */

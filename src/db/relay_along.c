@@ -15,11 +15,14 @@
  * Failure modes: the moment is missed, or the checkpoint takes longer than we wait: all stays as it was, and
  * the next commit past the limit begins another checkpoint. Nobody else's checkpoint copies (an application
  * that turned them off): relay_forced. */
+#include <fcntl.h>
 #include <sched.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/sys.h"
 #include "db/relay_parts.h"
 #include "db/vfs.h"
 
@@ -35,6 +38,8 @@ enum {
 	ASLEEP_LOOK_US = 200,
 	LOOKS_BETWEEN = 100,
 	AHEAD_BYTES = 3 << 19,
+	AHEAD_LEAST_BYTES = 256 << 10,
+	SENT_STEP_FRAMES = 64,
 	STAY_LOOK_US = 60,
 	STAY_QUIET_US = 3000,
 };
@@ -133,7 +138,9 @@ static enum relay_result capture_all(struct relay *r, struct capture *c, struct 
 				     struct err *e)
 {
 	struct wal_index h;
-	enum relay_result rc = relay_capture_now(r, relay_conn(r), c, true, &h, e);
+	enum relay_result rc = relay_capture_now(r, relay_conn(r), c, false, &h, e);
+	if (rc == RELAY_OK && spool_sync(&c->spool, e) < 0) /* with all that was captured ahead, once */
+		rc = RELAY_FAIL;
 	*ret_all = rc == RELAY_OK && conn_index(relay_conn(r), m->raw, &m->h) &&
 		   (c->blind || capture_reached(c, &m->h));
 	return rc;
@@ -181,6 +188,7 @@ static void to_slot_0(struct relay *r, const struct meeting *m)
 	bool good = stands(r, m) && shm_backfill(hold->shm) == m->h.mx_frame;
 	conn_keep_one_slot(hold, good);
 	r->n.met += good;
+	r->met_frames = m->h.mx_frame;
 }
 
 /* The next commit begins the WAL anew, and from then on slot 0 must not be left before the checkpoint lock was
@@ -259,8 +267,52 @@ static uint64_t ahead_bytes(const struct capture *c, const struct wal_index *h)
 								      : end;
 }
 
+/* A stay beside a writer at full speed. */
+struct stay {
+	bool on;
+	int wal_fd;    /* -1: not open. The -wal carries no locks, so it may be opened and closed */
+	uint32_t sent; /* so many frames of the WAL are on their way to the disk */
+};
+
+/* The sync of the WAL is most of the writer's checkpoint: 4 MB that it waits for. The system is asked to write
+ * them as they come, so that little is left to wait for. Nothing relies on it. */
+static void send_ahead(struct relay *r, struct stay *s, const struct wal_index *h)
+{
+	if (h->mx_frame < s->sent)
+		s->sent = 0;
+	if (!s->on || h->mx_frame < s->sent + SENT_STEP_FRAMES)
+		return;
+	if (s->wal_fd < 0)
+		s->wal_fd = open(conn_wal_path(relay_conn(r)), O_RDONLY | O_CLOEXEC);
+	uint64_t from = wal_offset_of(h->page_bytes, s->sent);
+	if (s->wal_fd >= 0)
+		sys_sync_file_range(s->wal_fd, (off_t)from,
+				    (off_t)(wal_offset_of(h->page_bytes, h->mx_frame) - from),
+				    SYNC_FILE_RANGE_WRITE);
+	s->sent = h->mx_frame;
+}
+
+/* A good deal of it; or right before the length at which the last checkpoint came, so that what is left for the
+ * next one is small, and its file made already. */
+static bool worth_capturing(const struct relay *r, const struct capture *c, const struct wal_index *h)
+{
+	uint64_t ahead = ahead_bytes(c, h);
+	bool soon = h->mx_frame >= r->met_frames - r->met_frames / 8 &&
+		    h->mx_frame < r->met_frames - r->met_frames / 16;
+	return ahead >= (soon ? AHEAD_LEAST_BYTES : AHEAD_BYTES);
+}
+
+static enum relay_result capture_ahead(struct relay *r, struct capture *c, const struct wal_index *h,
+				       struct err *e)
+{
+	enum relay_result rc = relay_capture(r, relay_conn(r), c, h, false, UINT64_MAX, e);
+	spool_send_ahead(&c->spool);
+	spool_prepare(&c->spool);
+	return rc;
+}
+
 /* One look at the WAL, and what it asks for. false in *ret_did: nothing. */
-static enum relay_result look(struct relay *r, struct capture *c, const struct relay_pace *p,
+static enum relay_result look(struct relay *r, struct capture *c, const struct relay_pace *p, struct stay *s,
 			      const struct wal_index *h, bool *ret_did, struct err *e)
 {
 	struct conn *hold = relay_conn(r);
@@ -274,14 +326,16 @@ static enum relay_result look(struct relay *r, struct capture *c, const struct r
 	if (conn_slot(hold) > 0 && copied)
 		return relay_park(r, c, e);
 	if (conn_slot(hold) > 0 && copied_by_other(r, h))
-		return meet_end(r, c, p->stay_us > 0, e);
-	if (!c->blind && p->stay_us > 0 && ahead_bytes(c, h) >= AHEAD_BYTES)
-		return relay_capture(r, hold, c, h, false, UINT64_MAX, e);
+		return meet_end(r, c, s->on, e);
+	send_ahead(r, s, h);
+	if (!c->blind && s->on && worth_capturing(r, c, h))
+		return capture_ahead(r, c, h, e);
 	*ret_did = false;
 	return RELAY_OK;
 }
 
-enum relay_result relay_along(struct relay *r, struct capture *c, const struct relay_pace *p, struct err *e)
+static enum relay_result go_along(struct relay *r, struct capture *c, const struct relay_pace *p,
+				  struct stay *s, struct err *e)
 {
 	int64_t now_us = mono_us(), moved_us = now_us,
 		until_us = now_us + (relay_conn(r)->bare ? p->stay_us : 0);
@@ -292,7 +346,7 @@ enum relay_result relay_along(struct relay *r, struct capture *c, const struct r
 		bool did;
 		if (relay_index_now(relay_conn(r), &h, e) < 0)
 			return RELAY_AGAIN;
-		enum relay_result rc = look(r, c, p, &h, &did, e);
+		enum relay_result rc = look(r, c, p, s, &h, &did, e);
 		now_us = mono_us();
 		if (h.mx_frame != before)
 			moved_us = now_us;
@@ -303,4 +357,13 @@ enum relay_result relay_along(struct relay *r, struct capture *c, const struct r
 		if (!did)
 			sleep_us(STAY_LOOK_US);
 	}
+}
+
+enum relay_result relay_along(struct relay *r, struct capture *c, const struct relay_pace *p, struct err *e)
+{
+	struct stay s = { .on = p->stay_us > 0, .wal_fd = -1 };
+	enum relay_result rc = go_along(r, c, p, &s, e);
+	if (s.wal_fd >= 0)
+		close(s.wal_fd);
+	return rc;
 }

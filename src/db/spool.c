@@ -2,10 +2,10 @@
  *
  * The spool: see spool.h.
  *
- * Happy path: begin creates NAME.tmp, add writes, commit syncs the bytes and renames. The name itself becomes
- * durable with spool_sync (one fsync of the directory for all), which the relay calls before it lets frames of
- * the WAL go. So what a replica may already have was synced before, and what the WAL may already have lost is
- * in the spool.
+ * Happy path: begin creates NAME.tmp (or takes spare.tmp, which was prepared), add writes, commit syncs the
+ * bytes and renames. The name itself becomes durable with spool_sync (one fsync of the directory for all),
+ * which the relay calls before it lets frames of the WAL go. So what a replica may already have was synced
+ * before, and what the WAL may already have lost is in the spool.
  *
  * Failure modes: no space (the temp file is removed, the position has not moved); a crash leaves a .tmp, which
  * the next start removes, or a segment whose bytes were not synced: spool_load reads every segment to its
@@ -55,19 +55,47 @@ int spool_init(struct spool *s, const char *meta_dir, const struct owner *owner,
 	return s->dir ? 0 : err_set(e, ERR_FAIL, "no memory");
 }
 
+static void generation_dir(const struct spool *s, const struct generation *g, char *buf)
+{
+	snprintf(buf, PATH_BYTES, "%s/%s", s->dir, g->name);
+}
+
+static int spare_path(const struct spool *s, char *buf, size_t size)
+{
+	int n = snprintf(buf, size, "%s/%s/spare.tmp", s->dir, s->dir_made.name);
+	return n < 0 || (size_t)n >= size ? -1 : 0;
+}
+
+static void drop_spare(struct spool *s)
+{
+	char path[PATH_BYTES];
+	if (!s->has_spare)
+		return;
+	close(s->spare_fd);
+	s->has_spare = false;
+	if (spare_path(s, path, sizeof path) == 0)
+		sys_unlink(path);
+}
+
+void spool_prepare(struct spool *s)
+{
+	char path[PATH_BYTES];
+	struct err ignored;
+	if (s->has_spare || generation_none(&s->dir_made) || spare_path(s, path, sizeof path) < 0)
+		return;
+	s->spare_fd = file_create(path, &s->owner, &ignored);
+	s->has_spare = s->spare_fd >= 0;
+}
+
 void spool_fini(struct spool *s)
 {
 	for (int i = 0; i < s->unsynced_n; i++)
 		close(s->unsynced[i]);
+	drop_spare(s);
 	if (s->dir)
 		times_fini(&s->times);
 	free(s->dir);
 	*s = (struct spool){ 0 };
-}
-
-static void generation_dir(const struct spool *s, const struct generation *g, char *buf)
-{
-	snprintf(buf, PATH_BYTES, "%s/%s", s->dir, g->name);
 }
 
 void spool_path(const struct spool *s, const struct generation *g, struct position at, char *buf)
@@ -83,12 +111,18 @@ int spool_begin(struct spool *s, const struct generation *g, struct position at,
 	*f = (struct spool_file){ .spool = s, .generation = *g, .at = at, .fd = -1 };
 	if (!generation_equal(g, &s->dir_made)) {
 		char dir[PATH_BYTES];
+		drop_spare(s);
 		generation_dir(s, g, dir);
 		if (dir_make(dir, &s->owner, e) < 0)
 			return err_wrap(e, "spool");
 		s->dir_made = *g;
 	}
 	spool_path(s, g, at, f->path);
+	if (s->has_spare && spare_path(s, f->temp, sizeof f->temp) == 0) {
+		f->fd = s->spare_fd;
+		s->has_spare = false;
+		return 0;
+	}
 	int n = snprintf(f->temp, sizeof f->temp, "%s.tmp", f->path);
 	if (n < 0 || (size_t)n >= sizeof f->temp)
 		return err_set(e, ERR_FAIL, "%s: path is too long", f->path);
@@ -113,10 +147,11 @@ void spool_abort(struct spool_file *f)
 	sys_unlink(f->temp);
 }
 
+/* The newest first: its sync brings a file system that keeps a journal to write down all of them. */
 static int sync_unsynced(struct spool *s, struct err *e)
 {
 	int rc = 0;
-	for (int i = 0; i < s->unsynced_n; i++) {
+	for (int i = s->unsynced_n - 1; i >= 0; i--) {
 		if (rc == 0 && sys_fdatasync(s->unsynced[i]) < 0)
 			rc = err_sys(e, errno, "%s: cannot sync a segment", s->dir);
 		s->lost = s->lost || rc < 0;
@@ -136,6 +171,7 @@ void spool_note_times(const struct spool_file *f, const struct spool_segment *se
 
 void spool_rest(struct spool *s)
 {
+	drop_spare(s);
 	if (s->dir)
 		times_rest(&s->times);
 }
@@ -177,6 +213,12 @@ int spool_sync(struct spool *s, struct err *e)
 		return -1;
 	s->names_unsynced = false;
 	return 0;
+}
+
+void spool_send_ahead(const struct spool *s)
+{
+	for (int i = 0; i < s->unsynced_n; i++)
+		sys_sync_file_range(s->unsynced[i], 0, 0, SYNC_FILE_RANGE_WRITE);
 }
 
 void spool_forget_unsynced(struct spool *s)
@@ -314,6 +356,7 @@ static int list_names(struct spool *s, const struct generation *g, struct name *
 	generation_dir(s, g, dir);
 	*ret = NULL;
 	*ret_n = 0;
+	drop_spare(s);
 	DIR *d = opendir(dir);
 	if (!d)
 		return errno == ENOENT ? 0 : err_sys(e, errno, "%s: cannot be read", dir);

@@ -47,6 +47,8 @@ struct spool {
 	bool dropped;			  /* spool_load met something unusable */
 	int unsynced[SPOOL_UNSYNCED_MAX]; /* descriptors of segments whose bytes are not durable yet */
 	int unsynced_n;
+	bool has_spare; /* an empty file for the next segment, <generation>/spare.tmp, */
+	int spare_fd;	/* is open */
 	struct times times;
 };
 
@@ -78,6 +80,11 @@ void spool_abort(struct spool_file *f);
 
 /* Everything committed so far is durable, bytes and names. */
 int spool_sync(struct spool *s, struct err *e);
+/* Asks the system to begin with that now, so that the sync has less to wait for. */
+void spool_send_ahead(const struct spool *s);
+/* Makes the file of the next segment now, for when there is less time. Nothing relies on it. Not while a
+ * segment is being written: it may be in that file. */
+void spool_prepare(struct spool *s);
 /* Nobody needs that: it is left to the system. */
 void spool_forget_unsynced(struct spool *s);
 int spool_remove(struct spool *s, const struct generation *g, struct position at, uint64_t stored_bytes,

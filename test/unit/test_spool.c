@@ -132,6 +132,56 @@ static void test_deferred_sync(void **state)
 	assert_int_equal(count_fds(), before);
 }
 
+/* The file that is made ahead of time: for the next segment of its generation, whichever that is; gone with the
+ * generation, with the spool, and at rest; in nobody's way after a kill. */
+static void test_prepared(void **state)
+{
+	(void)state;
+	static const struct generation other = { "ffffffffffffffff" };
+	struct spool s = make_spool(at("prepared"));
+	struct span bytes = { (const uint8_t *)"abcd", 4 };
+	struct spool_file f;
+	struct err e;
+	struct spool_segment *list;
+	struct wal_chain tail;
+	int before = count_fds();
+	spool_prepare(&s);
+	assert_false(s.has_spare); /* no generation yet */
+	put_bytes(&s, &gen, (struct position){ 0, 0 }, bytes, true);
+	spool_prepare(&s);
+	spool_prepare(&s);
+	assert_int_equal(count_fds(), before + 1);
+	assert_true(exists(at("prepared/walbrook/spool/%s/spare.tmp", gen.name)));
+	assert_int_equal(spool_begin(&s, &gen, (struct position){ 1, 0 }, &f, &e), 0);
+	assert_string_equal(path_base(f.temp), "spare.tmp");
+	assert_false(s.has_spare);
+	assert_int_equal(spool_add(&f, bytes, &e), 0);
+	assert_int_equal(spool_commit(&f, true, &e), 0);
+	struct dyn d = slurp(f.path);
+	assert_int_equal(d.len, 4);
+	dyn_free(&d);
+	spool_prepare(&s);
+	put_bytes(&s, &other, (struct position){ 0, 0 }, bytes, true);
+	assert_false(exists(at("prepared/walbrook/spool/%s/spare.tmp", gen.name)));
+	spool_prepare(&s);
+	spool_rest(&s);
+	assert_int_equal(count_names(at("prepared/walbrook/spool/%s", other.name)), 1);
+	spool_prepare(&s);
+	assert_int_equal(spool_remove_generation(&s, &other, &e), 0);
+	assert_int_equal(count_names(at("prepared/walbrook/spool/%s", other.name)), -1);
+	put_bytes(&s, &gen, (struct position){ 2, 0 }, bytes, true);
+	spool_prepare(&s);
+	spool_fini(&s);
+	assert_int_equal(count_fds(), before);
+	assert_int_equal(count_names(at("prepared/walbrook/spool/%s", gen.name)), 3);
+	spew(at("prepared/walbrook/spool/%s/spare.tmp", gen.name), "", 0); /* as a kill leaves it */
+	s = make_spool(at("prepared"));
+	assert_int_equal(spool_load(&s, &gen, &list, &tail, &e), 0);
+	spool_segments_free(list);
+	assert_false(exists(at("prepared/walbrook/spool/%s/spare.tmp", gen.name)));
+	spool_fini(&s);
+}
+
 /* Two WAL indexes: [0, a), [a, b) of index 5 and all of index 6. */
 struct two {
 	struct spool s;
@@ -484,12 +534,13 @@ int main(int argc, char **argv)
 	if (argc == 2)
 		cmocka_set_test_filter(argv[1]);
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_commit_abort),  cmocka_unit_test(test_far_offset),
-		cmocka_unit_test(test_deferred_sync), cmocka_unit_test(test_load),
-		cmocka_unit_test(test_times),	      cmocka_unit_test(test_load_continues),
-		cmocka_unit_test(test_load_damaged),  cmocka_unit_test(test_load_hole),
-		cmocka_unit_test(test_load_nonsense), cmocka_unit_test(test_load_older),
-		cmocka_unit_test(test_generations),   cmocka_unit_test(test_cannot_write),
+		cmocka_unit_test(test_commit_abort),   cmocka_unit_test(test_far_offset),
+		cmocka_unit_test(test_deferred_sync),  cmocka_unit_test(test_prepared),
+		cmocka_unit_test(test_load),	       cmocka_unit_test(test_times),
+		cmocka_unit_test(test_load_continues), cmocka_unit_test(test_load_damaged),
+		cmocka_unit_test(test_load_hole),      cmocka_unit_test(test_load_nonsense),
+		cmocka_unit_test(test_load_older),     cmocka_unit_test(test_generations),
+		cmocka_unit_test(test_cannot_write),
 	};
 	cmocka_set_message_output(CM_OUTPUT_TAP);
 	return cmocka_run_group_tests_name("spool", tests, world_make, world_drop);
