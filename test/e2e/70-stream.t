@@ -188,8 +188,13 @@ clients() {
   python3 "$live/clients.py" "$@"
 }
 
+window() { # SIZE: what a slow follower may be behind
+  sed -i "s/^follow-window: .*/follow-window: $1/" "$T/p.yml"
+  run walbrook reload -socket "$T/p.sock"
+}
 note "many"
 before=$(sockets)
+window 64MiB # beside other tests these readers may be slow
 work 2 4 &
 worker=$!
 for ((i = 0; i < 3; i++)); do
@@ -198,6 +203,7 @@ for ((i = 0; i < 3; i++)); do
 done
 wait "$worker" "${readers[@]}"
 is "$(cat "$T"/m?.out | grep -Ec 'wrong: not there after 2|Timeout')" 3 "three readers at once while the application works"
+window 1MiB
 is "$(clients many "$url" "$db" "$(position)" 50)" "ok 50" "50 at once"
 wait_for 20 back_to "$before"
 ok $? "nothing stays open when they have gone" || note "$(sockets), before $before"
