@@ -108,6 +108,11 @@ static bool is_overwritten(struct follow *f)
 	return false;
 }
 
+void follow_look_at_file(struct follow *f)
+{
+	f->overwritten = f->overwritten || is_overwritten(f);
+}
+
 enum follow_result follow_attach(struct follow *f, struct err *e)
 {
 	char path[PATH_BYTES];
@@ -338,6 +343,6 @@ bool follow_moved(struct follow *f)
 	if (inode_of(f->o.path) != f->inode || inode_of(path) != f->shm_inode ||
 	    inode_of(conn_wal_path(&f->conn)) != f->wal_inode)
 		return true;
-	f->overwritten = f->overwritten || is_overwritten(f);
+	follow_look_at_file(f);
 	return f->overwritten;
 }

@@ -128,15 +128,16 @@ static enum follow_result take_empty_log(struct follow *f, struct err *e)
 	return txn_anchor(f, e);
 }
 
+/* What somebody did to the file before it is not to be taken for what the checkpoint did. */
 static int try_for(struct follow *f, int mode, int64_t pause_us)
 {
 	int64_t until_us = mono_us() + pause_us;
 	for (;;) {
+		follow_look_at_file(f);
 		int rc = checkpoint(f, mode);
-		if (!is_busy(rc) || mono_us() >= until_us) {
-			follow_note_file(f);
+		follow_note_file(f);
+		if (!is_busy(rc) || mono_us() >= until_us)
 			return rc;
-		}
 		sleep_us(TRY_AGAIN_US);
 	}
 }

@@ -9,7 +9,8 @@
 /* follow.c */
 enum follow_result follow_attach(struct follow *f, struct err *e); /* opens the connection, takes the lock */
 void follow_detach(struct follow *f);
-void follow_note_file(struct follow *f); /* what it looks like now is our doing, or that of a checkpoint */
+void follow_note_file(struct follow *f);    /* what it looks like now is our doing, or that of a checkpoint */
+void follow_look_at_file(struct follow *f); /* since then: sets f->overwritten */
 struct follow_local follow_local_of(const struct wal_index *h);
 
 /* follow_txn.c: one transaction of our WAL. All drop it when they fail. */

@@ -469,6 +469,32 @@ static void test_big_transactions(void **state)
 
 /* ---- others ---- */
 
+/* A file is copied over the copy, and a checkpoint of ours comes before the next look at it: not taken for what
+ * that has written. */
+static void test_copied_over(void **state)
+{
+	(void)state;
+	struct source s;
+	struct followed followed, *d = &followed;
+	source_begin(&s, "over-src", 4096, "PRAGMA auto_vacuum=0");
+	assert_int_equal(followed_open(d, "over"), FOLLOW_CONTENT);
+	followed_content(d, &s);
+	for (int i = 0; i < 2; i++) {
+		source_commit(&s, 100);
+		follow_ok(followed_ship(d, &s, false));
+		assert_false(follow_moved(&d->f));
+		sh(i ? "head -c 3000000 /dev/zero >over" : "echo not a database >over");
+		follow_restart_log(&d->f, &d->e);
+		assert_true(follow_moved(&d->f));
+		source_commit(&s, 100);
+		assert_int_equal(followed_ship(d, &s, false), FOLLOW_CONTENT);
+		followed_content(d, &s);
+		assert_same(d, &s);
+	}
+	follow_close(&d->f);
+	peer_close(&s.p);
+}
+
 static void test_local_writers(void **state)
 {
 	(void)state;
@@ -931,6 +957,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_starts_again),
 		cmocka_unit_test(test_broken_streams),
 		cmocka_unit_test(test_big_transactions),
+		cmocka_unit_test(test_copied_over),
 		cmocka_unit_test(test_local_writers),
 		cmocka_unit_test(test_number_of_another),
 		cmocka_unit_test(test_other_content),
