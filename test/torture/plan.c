@@ -98,6 +98,8 @@ int plan_write_yaml(const struct round_config *c, const char *path)
 		"logging:\n  level: debug\n  type: text\n  stderr: true\nshutdown-timeout: 110s\ndbs:\n  - "
 		"path: '%s'\n",
 		c->db_path);
+	/* The quota has tests of its own; beside a disk that cannot follow it would end a round. */
+	fprintf(f, "    spool-quota: 16GiB\n");
 	if (c->max_checkpoint_pages)
 		fprintf(f, "    min-checkpoint-page-count: 100\n    max-checkpoint-page-count: %u\n",
 			c->max_checkpoint_pages);
