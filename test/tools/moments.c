@@ -15,7 +15,7 @@
  * by one. Times must not decrease, the last commit must be the last line, and none may be known before it was
  * begun, and each must be in a document. Counted, but no moments, are those before the position from which the
  * first snapshot of their generation is whole (what was in the WAL when the daemon came). Each generation has a
- *      snapshot; that nothing comes after it is allowed.
+ * snapshot; that nothing comes after it is allowed.
  *   2. For each commit, in random order until the time is over: -timestamp of it restores exactly the content
  * of the last line with that time; so does a moment between it and the next one.
  *   3. After the last commit (1 us, an hour): the last content. Before the first: an error with the windows.
@@ -421,8 +421,8 @@ static void read_generation(struct check *c, struct restore_source *source, cons
 	listing_free(&l);
 	while (known < c->n && (!c->v[known].documented || position_compare(c->v[known].end, reach) < 0))
 		known++;
-	if (known ==
-	    c->n) { /* the application, or the daemon, came to its end right behind the first snapshot */
+	/* The application, or the daemon, came to its end right behind the first snapshot. */
+	if (known == c->n) {
 		if (known > first && position_compare(c->v[known - 1].end, reach) >= 0)
 			die("no commit of generation %s can be reached", g->name);
 		c->unreached += known - first;
